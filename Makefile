@@ -1,0 +1,72 @@
+# make run      build the proxy and start it on 127.0.0.1:3128
+#               (ARGS="--user sam:secret --log json" is passed on)
+# make test     build and run the tests
+# make check    the tests plain, with each sanitizer and with clang++, warnings
+#               as errors, and the format
+# make format   rewrite the sources with clang-format
+# make clean    remove build/
+#
+# What is missing is installed first, by .ci/need, which says what it runs.
+
+KIND ?= plain# or asan, tsan, clang: objects of each live apart under build/
+ARGS ?=
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+ifeq ($(KIND),clang)
+CXX = clang++
+endif
+FLAGS_plain = -O2 -g
+FLAGS_clang = -O2 -g
+FLAGS_asan  = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+              -Wno-maybe-uninitialized# g++ 12 cries wolf in <regex> here
+FLAGS_tsan  = -O1 -g -fsanitize=thread
+
+WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast
+BREW  := $(shell brew --prefix 2>/dev/null)
+FLAGS  = -std=c++20 $(WARN) $(WERROR) $(FLAGS_$(KIND)) -I. -pthread -MMD -MP \
+         $(if $(BREW),-isystem $(BREW)/include -L$(BREW)/lib)
+# Catch2 3 is a library, 2 is one header.
+CATCH  = $(shell printf '\043include <catch2/catch_all.hpp>' | \
+           $(CXX) $(FLAGS) -E -x c++ - >/dev/null 2>&1 && echo -lCatch2)
+OUT    = build/$(KIND)
+STORY  = forward_proxy.cpp tunnel.cpp http_relay.cpp
+PARTS  = $(filter-out forward_proxy.cpp,$(STORY)) $(wildcard support/*.cpp)
+TESTS  = $(wildcard tests/*.cpp)
+
+all: $(OUT)/forward_proxy
+
+run:
+	@.ci/need cxxopts
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@$(OUT)/forward_proxy $(ARGS)
+
+test:
+	@.ci/need cxxopts catch2 curl openssl nginx
+	@$(MAKE) --no-print-directory -j$(JOBS) $(OUT)/run_tests all
+	@$(OUT)/run_tests $(ONLY)
+
+check:
+	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format
+	@.ci/check
+
+$(OUT)/forward_proxy: $(STORY:%.cpp=$(OUT)/%.o) $(PARTS:%.cpp=$(OUT)/%.o)
+	$(CXX) $(FLAGS) $(sort $^) -o $@
+
+$(OUT)/run_tests: $(PARTS:%.cpp=$(OUT)/%.o) $(TESTS:%.cpp=$(OUT)/%.o)
+	$(CXX) $(FLAGS) $^ $(CATCH) -o $@
+
+$(OUT)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(FLAGS) -c $< -o $@
+
+$(OUT)/tests/%.o: FLAGS += -DPROXY_BINARY='"$(OUT)/forward_proxy"'
+
+format:
+	clang-format -i *.h *.cpp support/*.h support/*.cpp tests/*.h tests/*.cpp
+
+clean:
+	rm -rf build
+
+.PHONY: all run test check format clean
+.DELETE_ON_ERROR:
+-include $(shell find build -name '*.d' 2>/dev/null)
