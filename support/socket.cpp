@@ -1,0 +1,464 @@
+#include "socket.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <vector>
+
+#ifndef MSG_NOSIGNAL  // macOS; main() ignores SIGPIPE as well
+#define MSG_NOSIGNAL 0
+#endif
+
+namespace {
+
+using namespace std::chrono_literals;
+
+std::system_error failure(int error, const std::string& call)
+{
+    return std::system_error{error, std::generic_category(), call};
+}
+
+// Calls again when a signal interrupted the call; -1 becomes an exception.
+template <typename Call> auto check(const char* name, Call call)
+{
+    for (;;) {
+        const auto result = call();
+        if (result >= 0)
+            return result;
+        if (errno != EINTR)
+            throw failure(errno, name);
+    }
+}
+
+// All open sockets, so that a stop can wake whoever waits on one.
+class OpenSockets {
+public:
+    void add(int descriptor)
+    {
+        const std::lock_guard lock{mutex_};
+        if (stopping_)
+            throw failure(ECANCELED, "the proxy is stopping");
+        const auto index = static_cast<std::size_t>(descriptor);
+        if (index >= is_open_.size())
+            is_open_.resize(index + 1);
+        is_open_[index] = true;
+    }
+
+    // Closes under the lock: a number must not be given out again between the
+    // close and its removal from this table.
+    void close(int descriptor)
+    {
+        const std::lock_guard lock{mutex_};
+        is_open_[static_cast<std::size_t>(descriptor)] = false;
+        ::close(descriptor);
+    }
+
+    void shut_down_all()
+    {
+        const std::lock_guard lock{mutex_};
+        stopping_ = true;
+        for (std::size_t i = 0; i < is_open_.size(); ++i)
+            if (is_open_[i])
+                ::shutdown(static_cast<int>(i), SHUT_RDWR);
+    }
+
+    bool stopping() const noexcept { return stopping_; }
+
+private:
+    std::mutex mutex_;
+    std::vector<bool> is_open_;  // by descriptor
+    std::atomic<bool> stopping_{false};
+};
+
+// Never destroyed: threads may outlive main().
+OpenSockets& open_sockets()
+{
+    static OpenSockets* const sockets = new OpenSockets;
+    return *sockets;
+}
+
+// --- Waiting ----------------------------------------------------------------
+
+int to_poll_timeout(milliseconds patience)
+{
+    return static_cast<int>(
+        std::clamp<milliseconds::rep>(patience.count(), 0, INT_MAX));
+}
+
+// poll() until something happens or the patience ends; true if it happened.
+// The time is counted from the start, however many signals interrupt.
+bool wait_for(std::span<pollfd> descriptors, milliseconds patience)
+{
+    const auto deadline = Clock::now() + patience;
+    for (;;) {
+        const int ready = ::poll(descriptors.data(),
+            static_cast<nfds_t>(descriptors.size()), to_poll_timeout(patience));
+        if (ready >= 0)
+            return ready > 0;
+        if (errno != EINTR)
+            throw failure(errno, "poll");
+        patience = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+    }
+}
+
+// Runs a call that does not block; waits for `events` while it would block.
+template <typename Call>
+std::optional<std::size_t> call_when_ready(const char* name, int descriptor,
+    short events, milliseconds patience, Call call)
+{
+    for (;;) {
+        const ssize_t result = call();
+        if (result >= 0)
+            return static_cast<std::size_t>(result);
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            throw failure(errno, name);
+        pollfd waiting{descriptor, events, 0};
+        if (!wait_for({&waiting, 1}, patience))
+            return std::nullopt;
+    }
+}
+
+// --- Addresses --------------------------------------------------------------
+
+using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+AddressList resolve(const Authority& name, int flags)
+{
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = flags | AI_NUMERICSERV;
+    addrinfo* found = nullptr;
+    const int error
+        = getaddrinfo(name.host.c_str(), name.port.c_str(), &hints, &found);
+    if (error == EAI_SYSTEM)
+        throw failure(errno, "getaddrinfo");
+    if (error != 0)
+        throw NameError{gai_strerror(error)};
+    return {found, &freeaddrinfo};
+}
+
+std::string to_text(const sockaddr* address, socklen_t length)
+{
+    std::array<char, NI_MAXHOST> host{};
+    std::array<char, NI_MAXSERV> port{};
+    if (getnameinfo(address, length, host.data(), host.size(), port.data(),
+            port.size(), NI_NUMERICHOST | NI_NUMERICSERV)
+        != 0)
+        return "?";
+    return to_string(Authority{host.data(), port.data()});
+}
+
+std::string local_address(const Socket& socket)
+{
+    sockaddr_storage storage{};
+    socklen_t length = sizeof storage;
+    auto* const address = reinterpret_cast<sockaddr*>(&storage);
+    check("getsockname",
+        [&] { return ::getsockname(socket.descriptor(), address, &length); });
+    return to_text(address, length);
+}
+
+void set_option(const Socket& socket, int level, int option, int value) noexcept
+{
+    ::setsockopt(socket.descriptor(), level, option, &value, sizeof value);
+}
+
+Socket new_socket(int family)
+{
+    const int descriptor
+        = check("socket", [&] { return ::socket(family, SOCK_STREAM, 0); });
+    ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    return Socket{descriptor};
+}
+
+void set_non_blocking(const Socket& socket)
+{
+    const int flags = ::fcntl(socket.descriptor(), F_GETFL);
+    ::fcntl(socket.descriptor(), F_SETFL, flags | O_NONBLOCK);
+}
+
+// --- Connecting -------------------------------------------------------------
+
+// RFC 8305 §4: the families in turn, so that a broken IPv6 (or IPv4) path costs
+// one delay and not one for each of its addresses.
+std::vector<const addrinfo*> interleave_families(const addrinfo* list)
+{
+    std::vector<const addrinfo*> first;
+    std::vector<const addrinfo*> others;
+    for (const addrinfo* a = list; a != nullptr; a = a->ai_next)
+        (a->ai_family == list->ai_family ? first : others).push_back(a);
+
+    std::vector<const addrinfo*> mixed;
+    for (std::size_t i = 0; i < std::max(first.size(), others.size()); ++i) {
+        if (i < first.size())
+            mixed.push_back(first[i]);
+        if (i < others.size())
+            mixed.push_back(others[i]);
+    }
+    return mixed;
+}
+
+// The attempts to reach one origin server, several of them under way at once.
+class ConnectRace {
+public:
+    ConnectRace(const addrinfo* list, milliseconds patience)
+        : addresses_{interleave_families(list)}, deadline_{
+                                                     Clock::now() + patience}
+    {
+    }
+
+    NamedSocket run()
+    {
+        for (;;) {
+            if (next_ < addresses_.size()
+                && (attempts_.empty() || Clock::now() >= next_start_))
+                start(*addresses_[next_++]);
+            if (auto winner = wait_for_a_result())
+                return std::move(*winner);
+            if (attempts_.empty() && next_ == addresses_.size())
+                throw ConnectError{results_, last_error_};
+            if (Clock::now() >= deadline_)
+                give_up();
+        }
+    }
+
+private:
+    static constexpr auto stagger = 250ms;  // RFC 8305 §8
+
+    void start(const addrinfo& address)
+    {
+        next_start_ = Clock::now() + stagger;
+        const std::string text = to_text(address.ai_addr, address.ai_addrlen);
+        try {
+            NamedSocket attempt{new_socket(address.ai_family), text};
+            set_non_blocking(attempt.socket);
+            if (::connect(attempt.socket.descriptor(), address.ai_addr,
+                    address.ai_addrlen)
+                    != 0
+                && errno != EINPROGRESS && errno != EINTR)
+                return record(text, errno);
+            attempts_.push_back(std::move(attempt));
+        } catch (const std::system_error& error) {
+            record(text, error.code().value());  // no IPv6 in this kernel, say
+        }
+    }
+
+    // One socket that connected, if any did.  Those that failed are dropped.
+    std::optional<NamedSocket> wait_for_a_result()
+    {
+        std::vector<pollfd> waiting;
+        for (const NamedSocket& attempt : attempts_)
+            waiting.push_back({attempt.socket.descriptor(), POLLOUT, 0});
+        wait_for(waiting, time_to_wait());
+        for (std::size_t i = waiting.size(); i-- > 0;) {
+            if (waiting[i].revents == 0)
+                continue;
+            NamedSocket attempt = std::move(attempts_[i]);
+            attempts_.erase(attempts_.begin() + static_cast<std::ptrdiff_t>(i));
+            int error = 0;
+            socklen_t length = sizeof error;
+            ::getsockopt(attempt.socket.descriptor(), SOL_SOCKET, SO_ERROR,
+                &error, &length);
+            if (error == 0)
+                return attempt;
+            record(attempt.address, error);
+            next_start_ = Clock::now();  // do not wait out the stagger
+        }
+        return std::nullopt;
+    }
+
+    milliseconds time_to_wait() const
+    {
+        if (attempts_.empty())
+            return 0ms;
+        auto until = deadline_;
+        if (next_ < addresses_.size())
+            until = std::min(until, next_start_);
+        return std::chrono::ceil<milliseconds>(until - Clock::now());
+    }
+
+    void record(const std::string& address, int error)
+    {
+        last_error_ = error;
+        results_.append(results_.empty() ? "" : ", ").append(address);
+        results_.append(": ").append(std::generic_category().message(error));
+    }
+
+    [[noreturn]] void give_up()
+    {
+        for (const NamedSocket& attempt : attempts_)
+            record(attempt.address, ETIMEDOUT);
+        throw ConnectError{results_, ETIMEDOUT};
+    }
+
+    std::vector<const addrinfo*> addresses_;
+    std::size_t next_ = 0;  // index of the first address not yet tried
+    std::vector<NamedSocket> attempts_;  // under way
+    Clock::time_point next_start_;
+    Clock::time_point deadline_;
+    int last_error_ = ETIMEDOUT;
+    std::string results_;  // "address: what happened", of those that failed
+};
+
+}  // namespace
+
+// --- Socket -----------------------------------------------------------------
+
+Socket::Socket(int descriptor) : descriptor_{descriptor}
+{
+    try {
+        open_sockets().add(descriptor);
+    } catch (...) {
+        ::close(descriptor);
+        throw;
+    }
+}
+
+Socket::~Socket()
+{
+    if (descriptor_ >= 0)
+        open_sockets().close(descriptor_);
+}
+
+std::optional<std::size_t> Socket::receive(
+    std::span<char> buffer, milliseconds patience) const
+{
+    return call_when_ready("recv", descriptor_, POLLIN, patience, [&] {
+        return ::recv(descriptor_, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    });
+}
+
+std::optional<std::size_t> Socket::send_some(
+    std::span<const std::string_view> pieces, milliseconds patience) const
+{
+    std::array<iovec, 4> parts{};
+    const std::size_t used = std::min(pieces.size(), parts.size());
+    for (std::size_t i = 0; i < used; ++i)
+        parts[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(used);
+    return call_when_ready("send", descriptor_, POLLOUT, patience, [&] {
+        return ::sendmsg(descriptor_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    });
+}
+
+std::optional<Socket::Ready> Socket::wait_to_receive(
+    const Socket& other, milliseconds patience) const
+{
+    std::array<pollfd, 2> waiting{
+        {{descriptor_, POLLIN, 0}, {other.descriptor_, 0, 0}}};
+    if (!wait_for(waiting, patience))
+        return std::nullopt;
+    return waiting[0].revents != 0 ? Ready::to_receive : Ready::other_hung_up;
+}
+
+void Socket::finish_sending() const noexcept
+{
+    ::shutdown(descriptor_, SHUT_WR);
+}
+
+void Socket::shut_down() const noexcept
+{
+    ::shutdown(descriptor_, SHUT_RDWR);
+}
+
+void Socket::reset_on_close() const noexcept
+{
+    const linger at_once{1, 0};
+    ::setsockopt(descriptor_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+void Socket::send_small_packets_at_once() const noexcept
+{
+    set_option(*this, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+// --- Making sockets ---------------------------------------------------------
+
+NamedSocket listen_on(const Authority& address)
+try {
+    const AddressList list = resolve(address, AI_PASSIVE);
+    Socket socket = new_socket(list->ai_family);
+    set_option(socket, SOL_SOCKET, SO_REUSEADDR, 1);
+    check("bind", [&] {
+        return ::bind(socket.descriptor(), list->ai_addr, list->ai_addrlen);
+    });
+    check("listen", [&] { return ::listen(socket.descriptor(), SOMAXCONN); });
+    std::string bound = local_address(socket);
+    return {std::move(socket), std::move(bound)};
+} catch (const std::runtime_error& error) {
+    throw std::runtime_error{
+        "cannot listen on " + to_string(address) + ": " + error.what()};
+}
+
+NamedSocket accept_from(const Socket& listener)
+{
+    sockaddr_storage storage{};
+    auto* const address = reinterpret_cast<sockaddr*>(&storage);
+    socklen_t length = 0;
+    const int descriptor = check("accept", [&] {
+        length = sizeof storage;  // accept() overwrites it each time
+        return ::accept(listener.descriptor(), address, &length);
+    });
+    Socket socket{descriptor};
+    ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+    socket.send_small_packets_at_once();
+    return {std::move(socket), to_text(address, length)};
+}
+
+bool is_loopback(const Authority& address)
+{
+    const AddressList list = resolve(address, 0);
+    for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
+        const std::string text = to_text(a->ai_addr, a->ai_addrlen);
+        if (!text.starts_with("127.") && !text.starts_with("[::1]"))
+            return false;
+    }
+    return true;
+}
+
+ConnectedSocket connect_to(const Authority& origin, milliseconds patience)
+{
+    const auto start = Clock::now();
+    const AddressList list = resolve(origin, 0);
+    const auto resolved = Clock::now();
+    NamedSocket peer = ConnectRace{list.get(), patience}.run();
+    peer.socket.send_small_packets_at_once();
+    return {std::move(peer), resolved - start, Clock::now() - resolved};
+}
+
+void shut_down_all_sockets()
+{
+    open_sockets().shut_down_all();
+}
+
+bool is_stopping() noexcept
+{
+    return open_sockets().stopping();
+}
+
+std::pair<Socket, Socket> socket_pair()
+{
+    std::array<int, 2> ends{};
+    check("socketpair",
+        [&] { return ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()); });
+    Socket first{ends[0]};
+    return {std::move(first), Socket{ends[1]}};
+}

@@ -1,0 +1,117 @@
+// socket -- TCP sockets that close themselves, and the calls that make them.
+//
+// System calls on sockets stand here and in copy.cpp, nowhere else.  Failures
+// are thrown as std::system_error; the end of the stream is no failure, and is
+// the value 0.
+
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "http_message.h"
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+/// Owns one socket.  Move-only: exactly one Socket closes each descriptor.
+///
+/// shutdown() may be called from any thread, and wakes a thread that is blocked
+/// on the socket.  Closing may not: the kernel could give the same number to a
+/// new connection while the other thread still uses it.  So only the destructor
+/// closes, and whoever destroys a Socket has first joined its other users.
+class Socket {
+public:
+    /// Takes over the descriptor.  Throws once the program is stopping.
+    explicit Socket(int descriptor);
+    Socket(Socket&& other) noexcept
+        : descriptor_{std::exchange(other.descriptor_, -1)}
+    {
+    }
+    Socket& operator=(Socket&& other) noexcept
+    {
+        std::swap(descriptor_, other.descriptor_);
+        return *this;
+    }
+    ~Socket();
+
+    // Each waits at most `patience`, and gives nothing if that was not enough.
+
+    /// The number of bytes received; 0 at the end of the stream.
+    std::optional<std::size_t> receive(
+        std::span<char> buffer, milliseconds patience) const;
+
+    /// The number of bytes sent from the front of the pieces together, which
+    /// are four at most.  Never raises SIGPIPE.
+    std::optional<std::size_t> send_some(
+        std::span<const std::string_view> pieces, milliseconds patience) const;
+
+    enum class Ready { to_receive, other_hung_up };
+
+    /// Waits until there is something to receive, an end included, or until
+    /// `other` is reset, or shut down in both directions.
+    std::optional<Ready> wait_to_receive(
+        const Socket& other, milliseconds patience) const;
+
+    void finish_sending() const noexcept;  ///< the peer reads end of stream
+    void shut_down() const noexcept;  ///< both directions; wakes all threads
+    void reset_on_close() const noexcept;  ///< the close will be an RST
+    void send_small_packets_at_once() const noexcept;  ///< TCP_NODELAY
+
+    int descriptor() const noexcept { return descriptor_; }
+
+private:
+    int descriptor_;  // -1 once moved from
+};
+
+/// A socket, and the address of its peer or its own: "127.0.0.1:80",
+/// "[::1]:80".
+struct NamedSocket {
+    Socket socket;
+    std::string address;
+};
+
+/// The address of the result is the one really bound: port 0 picks a free one.
+/// Throws runtime_error naming the address and the reason.
+NamedSocket listen_on(const Authority& address);
+NamedSocket accept_from(const Socket& listener);
+
+/// True for 127.0.0.0/8, ::1 and names that resolve to nothing else.
+bool is_loopback(const Authority& address);
+
+/// The host name has no address; what() is the resolver's own explanation.
+struct NameError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// No address of the host could be reached; what() has the result of each try.
+struct ConnectError : std::runtime_error {
+    ConnectError(const std::string& results, int last_error)
+        : std::runtime_error{results}, error{last_error}
+    {
+    }
+    int error;  ///< errno of the last try; ETIMEDOUT if the time ran out
+};
+
+struct ConnectedSocket {
+    NamedSocket peer;
+    Clock::duration resolving;
+    Clock::duration connecting;
+};
+
+/// Tries every address of the name, staggered (RFC 8305 §5), until `patience`
+/// has passed.  Throws NameError or ConnectError.
+ConnectedSocket connect_to(const Authority& origin, milliseconds patience);
+
+/// Shuts down every socket of this program and lets it make no new ones.
+void shut_down_all_sockets();
+bool is_stopping() noexcept;  ///< whether that has happened
+
+/// Both ends of a connection inside this program (for tests).
+std::pair<Socket, Socket> socket_pair();
