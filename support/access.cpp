@@ -1,0 +1,90 @@
+#include "access.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <random>
+
+#include "failure.h"
+#include "http_message.h"
+
+namespace {
+
+// Looks at every byte, whatever the first ones say: the time it takes must not
+// tell how much of a guess was right.
+bool equal_in_constant_time(std::string_view guess, std::string_view secret)
+{
+    unsigned difference = guess.size() != secret.size();
+    for (std::size_t i = 0; i < guess.size(); ++i)
+        difference |= static_cast<unsigned char>(
+            guess[i] ^ secret[i % std::max<std::size_t>(secret.size(), 1)]);
+    return difference == 0;
+}
+
+// The value of a base64 digit, 64 for anything else.
+unsigned base64_value(char c)
+{
+    constexpr std::string_view digits{"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "abcdefghijklmnopqrstuvwxyz0123456789+/"};
+    return static_cast<unsigned>(std::min(digits.find(c), digits.size()));
+}
+
+}  // namespace
+
+std::optional<std::string> decode_base64(std::string_view text)
+{
+    const std::size_t digits = std::min(text.find('='), text.size());
+    if (text.size() % 4 != 0 || text.size() - digits > 2
+        || text.find_first_not_of('=', digits) != std::string_view::npos)
+        return std::nullopt;
+    std::string bytes;
+    unsigned bits = 0;
+    for (std::size_t i = 0; i < digits; ++i) {
+        const unsigned value = base64_value(text[i]);
+        if (value == 64)
+            return std::nullopt;
+        bits = bits << 6 | value;
+        if (i % 4 != 0)  // 6 bits make no byte yet; 12, 18 and 24 make one more
+            bytes += static_cast<char>(bits >> (6 - i % 4 * 2) & 0xff);
+    }
+    return bytes;
+}
+
+void check_credentials(const RequestHead& request, const Users& users)
+{
+    if (!users.any())
+        return;
+    const auto credentials
+        = combined_value(request.fields, "Proxy-Authorization");
+    if (!credentials)
+        throw Failure{Cause::credentials_missing, "no credentials were sent"};
+    if (!users.accept(*credentials))
+        throw Failure{Cause::credentials_wrong, "nobody here has these"};
+}
+
+const std::string& pseudonym()
+{
+    static const std::string name = [] {
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "forward_proxy-%08x",
+            static_cast<unsigned>(std::random_device{}()));
+        return std::string{text.data()};
+    }();
+    return name;
+}
+
+bool Users::accept(std::string_view authorization) const
+{
+    const std::size_t space = authorization.find(' ');
+    if (space == std::string_view::npos
+        || !equal_ignoring_case(authorization.substr(0, space), "Basic"))
+        return false;
+    const std::size_t start = authorization.find_first_not_of(' ', space);
+    if (start == std::string_view::npos)
+        return false;
+    const auto guess = decode_base64(authorization.substr(start));
+    bool accepted = false;
+    for (const std::string& secret : credentials_)
+        accepted |= guess && equal_in_constant_time(*guess, secret);
+    return accepted;
+}
