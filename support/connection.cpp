@@ -1,0 +1,241 @@
+#include "connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+#include "failure.h"
+
+// --- IdleTimer --------------------------------------------------------------
+
+IdleTimer::IdleTimer(milliseconds limit) noexcept
+    : limit_{limit}, last_{Clock::now()}
+{
+}
+
+void IdleTimer::bytes_moved() noexcept
+{
+    last_.store(Clock::now(), std::memory_order_relaxed);
+}
+
+void IdleTimer::one_direction_ended() noexcept
+{
+    limit_ = std::min(limit_.load(), half_closed_limit);
+    bytes_moved();
+}
+
+bool IdleTimer::has_expired() const noexcept
+{
+    return Clock::now() - last_.load() >= limit_.load();
+}
+
+// Never longer than the limit for a half-closed tunnel: a thread that is
+// already waiting when the other direction ends has to notice it in time.
+milliseconds IdleTimer::patience() const noexcept
+{
+    const auto left = limit_.load() - (Clock::now() - last_.load());
+    return std::clamp(std::chrono::ceil<milliseconds>(left), milliseconds{0},
+        half_closed_limit);
+}
+
+// --- Connection -------------------------------------------------------------
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t head_buffer_size = 8 * 1024;
+
+// What close_gently() waits for: enough for a client that sends a large body
+// before it looks at the answer, not enough to be of use to an attacker.
+constexpr milliseconds drain_limit = 5s;
+constexpr milliseconds drain_silence_limit = 2s;
+
+}  // namespace
+
+PeerError::PeerError(const std::string& doing, Peer whose, int code)
+    : std::runtime_error{doing
+        + (whose == Peer::client ? " the client: " : " the server: ")
+        + std::generic_category().message(code)},
+      peer{whose}, error{code}
+{
+}
+
+Connection::Connection(NamedSocket socket, Peer peer, IdleTimer& idle)
+    : socket_{std::move(socket)}, peer_{peer}, idle_{idle}
+{
+    idle_.bytes_moved();
+}
+
+// Socket knows what failed, this class knows with whom.
+template <typename Call>
+auto Connection::naming_peer(const char* doing, Call call)
+try {
+    return call();
+} catch (const std::system_error& error) {
+    throw PeerError{doing, peer_, error.code().value()};
+}
+
+std::optional<std::size_t> Connection::receive_before(
+    Clock::time_point deadline, std::span<char> buffer)
+{
+    const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+    const auto n = naming_peer("reading from",
+        [&] { return socket().receive(buffer, std::max(left, 0ms)); });
+    if (n)
+        idle_.bytes_moved();
+    return n;
+}
+
+std::optional<std::size_t> Connection::receive_unless_idle(
+    std::span<char> buffer)
+{
+    do {
+        const auto deadline = Clock::now() + idle_.patience();
+        if (const auto n = receive_before(deadline, buffer))
+            return n;
+    } while (!idle_.has_expired());
+    return std::nullopt;
+}
+
+std::size_t Connection::read_some(std::span<char> buffer)
+{
+    if (!unread_.empty()) {
+        const std::size_t n = std::min(unread_.size(), buffer.size());
+        std::copy_n(unread_.begin(), n, buffer.begin());
+        unread_.erase(0, n);
+        bytes_read_ += n;
+        return n;
+    }
+    const auto n = receive_unless_idle(buffer);
+    if (!n)
+        throw PeerError{"reading from", peer_, ETIMEDOUT};
+    bytes_read_ += *n;
+    return *n;
+}
+
+std::size_t Connection::read_some(
+    std::span<char> buffer, const Connection& towards)
+{
+    if (unread_.empty())
+        wait_to_read(towards);
+    return read_some(buffer);
+}
+
+void Connection::wait_to_read(const Connection& towards)
+{
+    do {
+        const auto ready
+            = socket().wait_to_receive(towards.socket(), idle_.patience());
+        if (ready == Socket::Ready::to_receive)
+            return;
+        if (ready == Socket::Ready::other_hung_up)
+            throw PeerError{"writing to", towards.peer_, ECONNRESET};
+    } while (!idle_.has_expired());
+}
+
+void Connection::unread(std::string_view bytes)
+{
+    unread_.insert(0, bytes);
+    bytes_read_ -= bytes.size();
+}
+
+// `receive` fills a buffer and gives the number of bytes, 0 at the end.
+template <typename Receive>
+std::optional<std::string> Connection::read_head(Receive receive)
+{
+    HeadScanner scanner;
+    std::array<char, head_buffer_size> buffer;
+    for (;;) {
+        if (const auto length = scanner.find_end(unread_)) {
+            std::string head = unread_.substr(0, *length);
+            unread_.erase(0, *length);
+            bytes_read_ += *length;
+            return head;
+        }
+        const std::size_t n = receive(buffer);
+        if (n == 0 && unread_.empty())
+            return std::nullopt;
+        if (n == 0)
+            throw MessageError{Problem::cut_short,
+                "the connection ended in the middle of a message head"};
+        unread_.append(buffer.data(), n);
+    }
+}
+
+std::optional<std::string> Connection::read_request_head(
+    milliseconds head_timeout)
+{
+    if (bytes_read_ > 0 && unread_.empty()) {
+        std::array<char, head_buffer_size> buffer;
+        const auto n = receive_unless_idle(buffer);
+        if (!n || *n == 0)
+            return std::nullopt;
+        unread_.assign(buffer.data(), *n);
+    }
+    const auto deadline = Clock::now() + head_timeout;
+    return read_head([&](std::span<char> buffer) {
+        const auto n = receive_before(deadline, buffer);
+        if (!n && unread_.empty())
+            throw PeerError{"waiting for a request from", peer_, ETIMEDOUT};
+        if (!n)
+            throw Failure{Cause::head_timeout,
+                "the head was not complete within "
+                    + std::to_string(head_timeout / 1s) + " s"};
+        return *n;
+    });
+}
+
+std::optional<std::string> Connection::read_response_head(
+    const Connection& towards)
+{
+    return read_head([&](std::span<char> buffer) {
+        wait_to_read(towards);
+        const auto n = receive_unless_idle(buffer);
+        if (!n)
+            throw PeerError{"reading from", peer_, ETIMEDOUT};
+        return *n;
+    });
+}
+
+void Connection::write_all(std::initializer_list<std::string_view> pieces)
+{
+    std::array<std::string_view, 4> left{};
+    std::copy(pieces.begin(), pieces.end(), left.begin());
+    for (std::size_t next = 0; next < pieces.size();) {
+        if (left[next].empty()) {
+            ++next;
+            continue;
+        }
+        auto sent = naming_peer("writing to", [&] {
+            return socket().send_some(
+                std::span{left}.subspan(next), idle_.patience());
+        });
+        if (!sent && idle_.has_expired())
+            throw PeerError{"writing to", peer_, ETIMEDOUT};
+        if (!sent)
+            continue;
+        idle_.bytes_moved();
+        bytes_written_ += *sent;
+        for (std::size_t i = next; *sent > 0; ++i) {
+            const std::size_t n = std::min(*sent, left[i].size());
+            left[i].remove_prefix(n);
+            *sent -= n;
+        }
+    }
+}
+
+void Connection::close_gently() noexcept
+try {
+    socket().finish_sending();
+    std::array<char, head_buffer_size> buffer;
+    const auto deadline = Clock::now() + drain_limit;
+    while (Clock::now() < deadline) {
+        const auto n = socket().receive(buffer, drain_silence_limit);
+        if (!n || *n == 0)
+            return;
+    }
+} catch (const std::system_error&) {
+    // The client has reset the connection, so it needs no gentle close.
+}

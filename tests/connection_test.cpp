@@ -1,0 +1,159 @@
+#include "support/connection.h"
+
+#include <array>
+#include <cerrno>
+
+#include "catch.h"
+#include "harness.h"
+#include "support/failure.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// A Connection and the other end of it.
+struct Ends {
+    explicit Ends(milliseconds idle_limit = 20s)
+        : Ends{idle_limit, socket_pair()}
+    {
+    }
+    Ends(milliseconds idle_limit, std::pair<Socket, Socket> sockets)
+        : idle{idle_limit}, near{{std::move(sockets.first), "near"},
+                                Peer::client, idle},
+          far{std::move(sockets.second)}
+    {
+    }
+    IdleTimer idle;
+    Connection near;
+    TestSocket far;
+};
+
+std::string read_some(Connection& connection)
+{
+    std::array<char, 100> buffer;
+    return {buffer.data(), connection.read_some(buffer)};
+}
+
+}  // namespace
+
+// A browser may send its ClientHello in the same segment (P3).
+TEST_CASE("bytes behind a head are read first", "[connection][P3]")
+{
+    Ends ends;
+    ends.far.send("CONNECT h:1 HTTP/1.1\r\n\r\nearly");
+    CHECK(ends.near.read_request_head(10s) == "CONNECT h:1 HTTP/1.1\r\n\r\n");
+    CHECK(ends.near.unread_size() == 5);
+    CHECK(read_some(ends.near) == "early");
+    ends.far.send("late");
+    CHECK(read_some(ends.near) == "late");
+    CHECK(ends.near.bytes_read() == 24 + 9);
+}
+
+TEST_CASE("bytes put back are read again, and counted once", "[connection]")
+{
+    Ends ends;
+    ends.far.send("abc");
+    CHECK(read_some(ends.near) == "abc");
+    ends.near.unread("bc");
+    CHECK(ends.near.bytes_read() == 1);
+    CHECK(read_some(ends.near) == "bc");
+    CHECK(ends.near.bytes_read() == 3);
+}
+
+TEST_CASE(
+    "the end of the stream is no error where a head may begin", "[connection]")
+{
+    Ends ends;
+    ends.far.finish_sending();
+    CHECK_FALSE(ends.near.read_request_head(10s));
+}
+
+TEST_CASE("the end of the stream within a head is one", "[connection]")
+{
+    Ends ends;
+    ends.far.send("GET ");
+    ends.far.finish_sending();
+    CHECK_THROWS_AS(ends.near.read_request_head(10s), MessageError);
+}
+
+TEST_CASE("a head has a deadline, and so has the wait for it", "[connection]")
+{
+    Ends ends;
+    SECTION("nothing came")
+    {
+        CHECK_THROWS_AS(ends.near.read_request_head(1ms), PeerError);
+    }
+    SECTION("a part came")
+    {
+        ends.far.send("GET ");
+        CHECK_THROWS_AS(ends.near.read_request_head(50ms), Failure);
+    }
+}
+
+TEST_CASE("silence after a request is an ordinary end", "[connection]")
+{
+    Ends ends{50ms};
+    ends.far.send("GET / HTTP/1.1\r\n\r\n");
+    CHECK(ends.near.read_request_head(10s));
+    CHECK_FALSE(ends.near.read_request_head(10s));
+}
+
+TEST_CASE("silence anywhere else names the peer", "[connection]")
+{
+    Ends ends{1ms};
+    try {
+        read_some(ends.near);
+        FAIL("read from silence");
+    } catch (const PeerError& error) {
+        CHECK(error.peer == Peer::client);
+        CHECK(error.error == ETIMEDOUT);
+        CHECK_THAT(error.what(), StartsWith("reading from the client: "));
+    }
+}
+
+TEST_CASE("reading stops when the receiver has hung up", "[connection]")
+{
+    Ends from;
+    Ends to;
+    to.near.socket().shut_down();
+    std::array<char, 10> buffer;
+    CHECK_THROWS_AS(from.near.read_some(buffer, to.near), PeerError);
+    CHECK_THROWS_AS(from.near.read_response_head(to.near), PeerError);
+}
+
+// A slow reader loses nothing (P12).
+TEST_CASE(
+    "everything is written, however slowly it is read", "[connection][P12]")
+{
+    Ends ends;
+    const std::string bytes = some_bytes(3'000'000);
+    const std::string_view all = bytes;
+    Background writer{[&] {
+        ends.near.write_all({all.substr(0, 1), all.substr(1, 999'999), "",
+            all.substr(1'000'000)});
+    }};
+    const bool is_equal = ends.far.read_exactly(bytes.size()) == bytes;
+    writer.join();
+    CHECK(is_equal);
+    CHECK(ends.near.bytes_written() == bytes.size());
+}
+
+TEST_CASE("a reader that never reads ends the wait", "[connection]")
+{
+    Ends ends{50ms};
+    CHECK_THROWS_AS(
+        ends.near.write_all({std::string(10'000'000, 'x')}), PeerError);
+}
+
+// P9, P6.
+TEST_CASE("the idle timer starts anew with each byte", "[connection][P6][P9]")
+{
+    IdleTimer idle{1h};
+    CHECK_FALSE(idle.has_expired());
+    CHECK(idle.patience() <= IdleTimer::half_closed_limit);
+    IdleTimer brief{1ms};
+    while (!brief.has_expired()) { }
+    CHECK(brief.patience() == 0ms);
+    brief.bytes_moved();
+    CHECK(brief.patience() > 0ms);
+}
