@@ -1,0 +1,18 @@
+// copy -- moves bytes from one connection to another: a message body, or one
+// direction of a tunnel.  Nothing is held back: what one read gives is written
+// before the next read.
+
+#pragma once
+
+#include "connection.h"
+#include "forwarding.h"
+#include "http_message.h"
+
+/// Copies one message body and nothing behind it; chunked bodies are checked,
+/// and framed anew (RFC 9112 §7.1).  Throws MessageError for a malformed body
+/// or one cut short, system_error naming the peer that failed.
+void copy_body(Connection& from, Connection& to, BodyFraming framing,
+    Delimiting delimiting = Delimiting::as_received);
+
+/// Copies all that comes, up to the end of the stream.
+void copy_to_end(Connection& from, Connection& to);

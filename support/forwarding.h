@@ -1,0 +1,24 @@
+// forwarding -- what a proxy changes in the heads that it passes on.  Pure
+// text.
+
+#pragma once
+
+#include <string_view>
+
+#include "http_message.h"
+
+/// How a chunked body is passed on; to HTTP/1.0 clients chunks mean nothing.
+enum class Delimiting { as_received, by_close };
+
+/// Whether the client asks to speak another protocol on this connection
+/// (RFC 9110 §7.8).
+bool wants_upgrade(const RequestHead& request);
+
+/// The request in origin-form, with Host from its target, with Via, and without
+/// what was meant for this hop alone (RFC 9110 §7.6.1).  `via` is our name.
+RequestHead request_to_forward(
+    const RequestHead& request, const HttpTarget& target, std::string_view via);
+
+/// The response for the client.  `keep_open` false announces our close.
+ResponseHead response_to_forward(const ResponseHead& response,
+    Delimiting delimiting, bool keep_open, std::string_view via);
