@@ -1,0 +1,46 @@
+#include "origin.h"
+
+#include <cerrno>
+
+namespace {
+
+Cause cause_of_connect_error(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+        return Cause::connection_refused;
+    case ETIMEDOUT:
+        return Cause::connect_timeout;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+    case EACCES:
+        return Cause::unreachable;
+    default:
+        return Cause::internal_error;
+    }
+}
+
+}  // namespace
+
+Connection connect_to_origin(const Authority& origin, milliseconds patience,
+    IdleTimer& idle, Exchange& exchange)
+try {
+    ConnectedSocket connected = connect_to(origin, patience);
+    exchange.server = connected.peer.address;
+    exchange.resolving = connected.resolving;
+    exchange.connecting = connected.connecting;
+    return Connection{std::move(connected.peer), Peer::server, idle};
+} catch (const NameError& error) {
+    throw Failure{Cause::name_not_resolved, origin.host + ": " + error.what()};
+} catch (const ConnectError& error) {
+    throw Failure{cause_of_connect_error(error.error), error.what()};
+}
+
+Failure server_failure(const PeerError& error)
+{
+    return {
+        error.error == ETIMEDOUT ? Cause::server_timeout : Cause::server_reset,
+        error.what()};
+}
