@@ -1,0 +1,227 @@
+// The tunnel, end to end, with bytes that are no TLS: the proxy does not care.
+
+#include "catch.h"
+#include "harness.h"
+
+namespace {
+
+const std::string established = "HTTP/1.1 200 Connection established\r\n\r\n";
+
+std::string connect_request(const std::string& target)
+{
+    return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n\r\n";
+}
+
+struct Tunnel {
+    explicit Tunnel(const Proxy& proxy, const Origin& origin = Origin{})
+        : client{proxy.connect()}, server{open(origin)}
+    {
+    }
+
+    TestSocket open(const Origin& origin)
+    {
+        client.send(connect_request(origin.authority()));
+        TestSocket accepted = origin.accept();
+        const std::string answer = client.read_head();
+        if (answer != established)
+            throw std::runtime_error{answer};
+        return accepted;
+    }
+
+    TestSocket client;
+    TestSocket server;
+};
+
+}  // namespace
+
+// RFC 9110 §9.3.6 (P1, P2).
+TEST_CASE("a tunnel carries bytes both ways", "[tunnel][P1][P2]")
+{
+    Proxy proxy;
+    Tunnel tunnel{proxy};
+    const std::string bytes = std::string("\x16\x03\x01\0", 4) + "\r\n\r\n";
+    tunnel.client.send(bytes);
+    CHECK(tunnel.server.read_exactly(bytes.size()) == bytes);
+    tunnel.server.send(bytes);
+    CHECK(tunnel.client.read_exactly(bytes.size()) == bytes);
+}
+
+TEST_CASE("200 is sent only after the server was reached", "[tunnel][P1]")
+{
+    Proxy proxy;
+    TestSocket client = proxy.connect();
+    std::string status;
+    SECTION("refused")
+    {
+        std::string nobody;
+        {
+            nobody = Origin{}.authority();
+        }
+        client.send(connect_request(nobody));
+        status = "HTTP/1.1 502 Connection Refused";
+    }
+    SECTION("unknown name")
+    {
+        client.send(connect_request("no-such-host.invalid:443"));
+        status = "HTTP/1.1 502 Name Not Resolved";
+    }
+    const std::string head = client.read_head();
+    CHECK(first_line(head) == status);
+    CHECK(field_lines(head, "Connection").size() == 1);
+    REQUIRE(field_lines(head, "Content-Length").size() == 1);
+    CHECK(std::stoul(field_lines(head, "Content-Length")[0].substr(16))
+        == client.read_to_end().size());
+}
+
+// A browser may send its ClientHello in the same segment (P3).
+TEST_CASE("bytes sent behind CONNECT reach the server first", "[tunnel][P3]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(connect_request(origin.authority()) + "early");
+    TestSocket server = origin.accept();
+    CHECK(client.read_head() == established);
+    client.send(" and late");
+    CHECK(server.read_exactly(14) == "early and late");
+}
+
+TEST_CASE(
+    "a server that speaks first does not come before the 200", "[tunnel][P4]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(connect_request(origin.authority()));
+    TestSocket server = origin.accept();
+    server.send("SSH-2.0-banner\r\n");
+    CHECK(client.read_exactly(established.size() + 16)
+        == established + "SSH-2.0-banner\r\n");
+}
+
+TEST_CASE("a FIN is passed on, and the other direction goes on",
+    "[tunnel][half-close][P5]")
+{
+    Proxy proxy;
+    Tunnel tunnel{proxy};
+    SECTION("the client finishes first")
+    {
+        tunnel.client.send("request");
+        tunnel.client.finish_sending();
+        CHECK(tunnel.server.read_to_end() == "request");
+        tunnel.server.send("a late answer");
+        tunnel.server.finish_sending();
+        CHECK(tunnel.client.read_to_end() == "a late answer");
+        proxy.wait_for_log("client finished first");
+    }
+    SECTION("the server finishes first")
+    {
+        tunnel.server.send("greeting");
+        tunnel.server.finish_sending();
+        CHECK(tunnel.client.read_to_end() == "greeting");
+        tunnel.client.send("a late answer");
+        tunnel.client.finish_sending();
+        CHECK(tunnel.server.read_to_end() == "a late answer");
+        proxy.wait_for_log("server finished first");
+    }
+}
+
+TEST_CASE("after one side has finished, silence ends the tunnel",
+    "[tunnel][half-close][P6]")
+{
+    Proxy proxy{{"--idle-timeout", "0.3"}};
+    Tunnel tunnel{proxy};
+    tunnel.client.finish_sending();
+    CHECK(tunnel.server.is_at_end());
+    CHECK(tunnel.client.is_at_end());
+    proxy.wait_for_log("client finished first");
+}
+
+TEST_CASE("a reset of one side ends the tunnel for both", "[tunnel][P7]")
+{
+    Proxy proxy;
+    auto tunnel = std::make_unique<Tunnel>(proxy);
+    TestSocket survivor = GENERATE(true, false)
+        ? std::exchange(tunnel->client, TestSocket{socket_pair().first})
+        : std::exchange(tunnel->server, TestSocket{socket_pair().first});
+    tunnel->client.reset_on_close();
+    tunnel->server.reset_on_close();
+    tunnel.reset();
+    CHECK(survivor.is_at_end());
+    proxy.wait_for_log("Connection reset by peer");
+}
+
+// The idle time is that of both directions together (P9).
+TEST_CASE("traffic in one direction keeps the tunnel open", "[tunnel][P9]")
+{
+    Proxy proxy{{"--idle-timeout", "0.4"}};
+    Tunnel tunnel{proxy};
+    const auto start = Clock::now();
+    while (Clock::now() - start < milliseconds{1200}) {
+        tunnel.server.send("x");
+        tunnel.client.read_exactly(1);
+        std::this_thread::sleep_for(milliseconds{50});  // this is the traffic
+    }
+    tunnel.client.send("y");
+    CHECK(tunnel.server.read_exactly(1) == "y");
+}
+
+// Bytes of the proxy's own would be taken for the server's (P10).
+TEST_CASE("an idle tunnel ends without a word", "[tunnel][P10]")
+{
+    Proxy proxy{{"--idle-timeout", "0.2"}};
+    Tunnel tunnel{proxy};
+    CHECK(tunnel.client.is_at_end());
+    CHECK(tunnel.server.is_at_end());
+    CHECK_THAT(proxy.wait_for_log("CONNECT"), ContainsSubstring("timed out"));
+}
+
+TEST_CASE("megabytes pass unchanged both ways at once", "[tunnel][P12]")
+{
+    const std::string up = some_bytes(8'000'000);
+    const std::string down = some_bytes(7'999'999);
+    Proxy proxy;
+    Tunnel tunnel{proxy};
+    Background client_sends{[&] { tunnel.client.send(up); }};
+    Background server_sends{[&] { tunnel.server.send(down); }};
+    std::string arrived;
+    Background server_reads{
+        [&] { arrived = tunnel.server.read_exactly(up.size()); }};
+    const bool down_is_equal = tunnel.client.read_exactly(down.size()) == down;
+    server_reads.join();
+    client_sends.join();
+    server_sends.join();
+    CHECK(down_is_equal);
+    CHECK(arrived == up);
+}
+
+TEST_CASE("a malformed CONNECT is a 400", "[tunnel][P14][P16]")
+{
+    const auto request
+        = GENERATE(as<std::string>{}, "CONNECT h HTTP/1.1\r\nHost: h\r\n\r\n",
+            "CONNECT h:0 HTTP/1.1\r\nHost: h\r\n\r\n",
+            "CONNECT user@h:443 HTTP/1.1\r\nHost: h\r\n\r\n",
+            "CONNECT http://h:443/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "CONNECT h:443 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+            "CONNECT h:443 HTTP/1.1\r\nHost: h\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    CAPTURE(request);
+    Proxy proxy;
+    TestSocket client = proxy.connect();
+    client.send(request);
+    CHECK(first_line(client.read_head()) == "HTTP/1.1 400 Malformed Request");
+}
+
+TEST_CASE(
+    "an IPv6 literal is reached, and logged with brackets", "[tunnel][P15]")
+{
+    Proxy proxy;
+    Origin origin{"::1"};
+    Tunnel tunnel{proxy, origin};
+    tunnel.client.send("x");
+    CHECK(tunnel.server.read_exactly(1) == "x");
+    tunnel.client.finish_sending();
+    tunnel.server.finish_sending();
+    CHECK_THAT(proxy.wait_for_log("CONNECT [::1]:" + origin.port()),
+        ContainsSubstring(" " + origin.authority() + " "));
+}

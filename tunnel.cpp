@@ -1,0 +1,97 @@
+// tunnel.cpp -- CONNECT: after the 200, bytes in both directions, unread.
+//
+// RFC 9110 §9.3.6.  From the 200 on the proxy no longer speaks HTTP here.  It
+// cannot, because the bytes are usually TLS, and it must not: a "502" written
+// now would arrive in the middle of the client's encrypted stream.  So a server
+// that cannot be reached is a 502 or 504, and anything later is just a close.
+//
+// That section ends a tunnel when either side has "closed" its connection.  We
+// read that as closed in both directions: a FIN ends one direction only, and is
+// passed on as a FIN.
+
+#include "tunnel.h"
+
+#include <mutex>
+#include <thread>
+
+#include "support/copy.h"
+#include "support/failure.h"
+#include "support/origin.h"
+
+namespace {
+
+// How a tunnel ended: what happened first is the cause, the rest is its effect.
+class Ending {
+public:
+    void note(const std::string& words)
+    {
+        std::call_once(first_, [&] { words_ = words; });
+    }
+    const std::string& words() const { return words_; }
+
+private:
+    std::once_flag first_;
+    std::string words_;
+};
+
+// Copies one direction until its sender finishes, then finishes it too.
+void pump(Connection& from, Connection& to, const char* end_of_stream,
+    Ending& ending) noexcept
+try {
+    copy_to_end(from, to);
+    ending.note(end_of_stream);
+    from.idle().one_direction_ended();
+    to.socket().finish_sending();
+} catch (const std::exception& error) {
+    // One side is broken or silent, so the tunnel is over.  The other pump may
+    // be blocked on either socket: shut both down, which wakes it.  Closing
+    // them here would not, and could hand their numbers to a new connection.
+    ending.note(error.what());
+    from.socket().shut_down();
+    to.socket().shut_down();
+}
+
+// The request must not have a body: whatever stands behind its head is the
+// first data of the tunnel (RFC 9110 §9.3.6).
+void refuse_body(const RequestHead& request)
+{
+    if (request_framing(request).kind != BodyFraming::Kind::none)
+        throw Failure{
+            Cause::malformed_request, "a CONNECT request with a body"};
+}
+
+}  // namespace
+
+// One thread per direction, so that a blocked write stops only its own.  A
+// client that uploads everything before it reads anything would otherwise wait
+// for us to read while we wait for it to.
+//
+// The caller owns both connections, and its thread is one of the two.  It joins
+// the other before it returns, so each descriptor is closed once, by the
+// caller, when nobody uses it any more.
+std::string tunnel(Connection& client, Connection& server)
+{
+    Ending ending;
+    std::thread towards_client{
+        [&] { pump(server, client, "server finished first", ending); }};
+    pump(client, server, "client finished first", ending);
+    towards_client.join();
+    return ending.words();
+}
+
+// Connect first, answer second: once the 200 is out, no failure can be told.
+// Bytes that arrived behind the head wait in `client`, and go to the server
+// before anything else does; nothing of the server's is read before the 200.
+bool serve_connect(Connection& client, const RequestHead& request,
+    const Options& options, Exchange& exchange)
+{
+    const Authority origin = parse_authority_form(request.target);
+    refuse_body(request);
+    Connection server = connect_to_origin(
+        origin, options.connect_timeout, client.idle(), exchange);
+
+    exchange.status = 200;
+    client.write_all({"HTTP/1.1 200 Connection established\r\n\r\n"});
+    exchange.ending = tunnel(client, server);
+    return false;
+}
