@@ -10,7 +10,7 @@
 // --- IdleTimer --------------------------------------------------------------
 
 IdleTimer::IdleTimer(milliseconds limit) noexcept
-    : limit_{limit}, last_{Clock::now()}
+    : open_limit_{limit}, last_{Clock::now()}
 {
 }
 
@@ -21,20 +21,26 @@ void IdleTimer::bytes_moved() noexcept
 
 void IdleTimer::one_direction_ended() noexcept
 {
-    limit_ = std::min(limit_.load(), half_closed_limit);
+    half_closed_ = true;
     bytes_moved();
+}
+
+milliseconds IdleTimer::limit() const noexcept
+{
+    return half_closed_ ? std::min(open_limit_, half_closed_limit)
+                        : open_limit_;
 }
 
 bool IdleTimer::has_expired() const noexcept
 {
-    return Clock::now() - last_.load() >= limit_.load();
+    return Clock::now() - last_.load() >= limit();
 }
 
 // Never longer than the limit for a half-closed tunnel: a thread that is
 // already waiting when the other direction ends has to notice it in time.
 milliseconds IdleTimer::patience() const noexcept
 {
-    const auto left = limit_.load() - (Clock::now() - last_.load());
+    const auto left = limit() - (Clock::now() - last_.load());
     return std::clamp(std::chrono::ceil<milliseconds>(left), milliseconds{0},
         half_closed_limit);
 }
@@ -126,10 +132,12 @@ std::size_t Connection::read_some(
 void Connection::wait_to_read(const Connection& towards)
 {
     do {
-        const auto ready
-            = socket().wait_to_receive(towards.socket(), idle_.patience());
+        const auto ready = socket().wait_to_receive(
+            towards.socket(), !idle_.is_half_closed(), idle_.patience());
         if (ready == Socket::Ready::to_receive)
             return;
+        if (ready == Socket::Ready::other_finished)
+            idle_.one_direction_ended();
         if (ready == Socket::Ready::other_hung_up)
             throw PeerError{"writing to", towards.peer_, ECONNRESET};
     } while (!idle_.has_expired());

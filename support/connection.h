@@ -28,12 +28,16 @@ public:
     void bytes_moved() noexcept;
     void one_direction_ended() noexcept;
 
+    bool is_half_closed() const noexcept { return half_closed_; }
     bool has_expired() const noexcept;
     /// How long to wait before has_expired() is worth asking again.
     milliseconds patience() const noexcept;
 
 private:
-    std::atomic<milliseconds> limit_;
+    milliseconds limit() const noexcept;
+
+    milliseconds open_limit_;
+    std::atomic<bool> half_closed_{false};
     std::atomic<Clock::time_point> last_;
 };
 

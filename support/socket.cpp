@@ -22,6 +22,9 @@
 #ifndef MSG_NOSIGNAL  // macOS; main() ignores SIGPIPE as well
 #define MSG_NOSIGNAL 0
 #endif
+#ifndef POLLRDHUP
+#define POLLRDHUP 0
+#endif
 
 namespace {
 
@@ -360,13 +363,17 @@ std::optional<std::size_t> Socket::send_some(
 }
 
 std::optional<Socket::Ready> Socket::wait_to_receive(
-    const Socket& other, milliseconds patience) const
+    const Socket& other, bool notice_fin, milliseconds patience) const
 {
+    const short events = notice_fin ? POLLRDHUP : 0;
     std::array<pollfd, 2> waiting{
-        {{descriptor_, POLLIN, 0}, {other.descriptor_, 0, 0}}};
+        {{descriptor_, POLLIN, 0}, {other.descriptor_, events, 0}}};
     if (!wait_for(waiting, patience))
         return std::nullopt;
-    return waiting[0].revents != 0 ? Ready::to_receive : Ready::other_hung_up;
+    if (waiting[0].revents != 0)
+        return Ready::to_receive;
+    return (waiting[1].revents & ~POLLRDHUP) != 0 ? Ready::other_hung_up
+                                                  : Ready::other_finished;
 }
 
 void Socket::finish_sending() const noexcept

@@ -156,4 +156,9 @@ TEST_CASE("the idle timer starts anew with each byte", "[connection][P6][P9]")
     CHECK(brief.patience() == 0ms);
     brief.bytes_moved();
     CHECK(brief.patience() > 0ms);
+
+    IdleTimer half_closed{1h};
+    half_closed.one_direction_ended();
+    CHECK(half_closed.is_half_closed());
+    CHECK(half_closed.patience() <= IdleTimer::half_closed_limit);
 }
