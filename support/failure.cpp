@@ -15,6 +15,10 @@ constexpr std::array causes{
     CauseText{Cause::use_connect, 400, "Use CONNECT For https",
         "http_request_error",
         "A proxy cannot fetch https for you; ask it for a tunnel instead."},
+    CauseText{Cause::tls_to_plain_port, 400, "TLS Sent To The Plain Port",
+        "http_request_error",
+        "Speak plain HTTP to the proxy itself: curl -x http://..., not "
+        "https://..."},
     CauseText{Cause::request_cut_short, 400, "Request Cut Short",
         "http_request_error",
         "The request ended before the body that it announced."},
@@ -24,6 +28,9 @@ constexpr std::array causes{
     CauseText{Cause::credentials_wrong, 407, "Proxy Credentials Rejected",
         "http_request_denied",
         "The name or the password is wrong: check what follows curl -U."},
+    CauseText{Cause::loop, 508, "Loop Detected", "proxy_loop_detected",
+        "The request has been here before: two proxies send it to each "
+        "other."},
     CauseText{Cause::head_timeout, 408, "Request Head Timeout",
         "http_request_error",
         "The head of the request did not arrive in time."},
@@ -83,6 +90,8 @@ Cause cause_of(Problem problem)
         return Cause::coding_not_supported;
     case Problem::needs_connect:
         return Cause::use_connect;
+    case Problem::looks_like_tls:
+        return Cause::tls_to_plain_port;
     case Problem::not_for_a_proxy:
         return Cause::not_for_a_proxy;
     }

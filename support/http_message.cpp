@@ -111,19 +111,6 @@ std::string_view take_line(std::string_view& text)
     return line;
 }
 
-// 1*DIGIT in full: no sign, no blanks, no overflow.  from_chars() alone would
-// stop at the first stray byte and call it a success.
-std::optional<std::uint64_t> parse_digits(std::string_view text, int base = 10)
-{
-    std::uint64_t number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stopped_at, error]
-        = std::from_chars(text.data(), end, number, base);
-    if (error != std::errc{} || stopped_at != end)
-        return std::nullopt;
-    return number;
-}
-
 Version parse_version(std::string_view text)
 {
     if (text == "HTTP/1.1")
@@ -133,7 +120,7 @@ Version parse_version(std::string_view text)
     if (text.size() == 8 && text.starts_with("HTTP/") && is_digit(text[5])
         && text[6] == '.' && is_digit(text[7]) && text[5] > '1')
         throw MessageError{Problem::version_not_supported,
-            "this proxy speaks HTTP/1.1 and HTTP/1.0 only"};
+            std::string{text} + ": this proxy speaks HTTP/1.1 and HTTP/1.0"};
     throw malformed("the HTTP version is neither HTTP/1.1 nor HTTP/1.0");
 }
 
@@ -271,10 +258,25 @@ std::string lower_case(std::string_view text)
 
 }  // namespace
 
+// from_chars() alone would stop at the first stray byte and call it a success.
+std::optional<std::uint64_t> parse_digits(std::string_view text, int base)
+{
+    std::uint64_t number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stopped_at, error]
+        = std::from_chars(text.data(), end, number, base);
+    if (error != std::errc{} || stopped_at != end)
+        return std::nullopt;
+    return number;
+}
+
 // --- Heads ------------------------------------------------------------------
 
 std::optional<std::size_t> HeadScanner::find_end(std::string_view bytes)
 {
+    if (bytes.starts_with("\x16\x03"))  // a handshake record of TLS 1.x
+        throw MessageError{Problem::looks_like_tls,
+            "these bytes are TLS (a ClientHello, it seems), not HTTP"};
     for (; scanned_ < bytes.size(); ++scanned_) {
         const std::size_t length = scanned_ - line_start_ + 1;
         if (lines_ == 0 && length > max_start_line)
@@ -557,21 +559,68 @@ BodyFraming response_framing(
     return {until_close};
 }
 
-// chunk-size [ chunk-ext ] (RFC 9112 §7.1).  Extensions are for the next hop
-// alone, and we do not know any: they are checked and dropped (§7.1.1).
+namespace {
+
+// Cuts a token or a quoted string off the front; false if there is neither.
+bool skip_token_or_quoted_string(std::string_view& text)
+{
+    if (!text.starts_with('"')) {
+        const auto* const end
+            = std::find_if_not(text.begin(), text.end(), is_token_char);
+        const auto length = static_cast<std::size_t>(end - text.begin());
+        text.remove_prefix(length);
+        return length > 0;
+    }
+    for (std::size_t i = 1; i < text.size(); ++i) {
+        if (text[i] == '"') {
+            text.remove_prefix(i + 1);
+            return true;
+        }
+        if (text[i] == '\\')
+            ++i;  // quoted-pair (RFC 9110 §5.6.4)
+    }
+    return false;
+}
+
+// *( BWS ";" BWS name [ BWS "=" BWS value ] ), and blanks at the end, which
+// some senders pad the size with.
+bool is_chunk_extension(std::string_view text)
+{
+    if (!std::all_of(text.begin(), text.end(), is_field_value_char))
+        return false;
+    text = trim_blanks(text);
+    while (!text.empty()) {
+        if (text.front() != ';')
+            return false;
+        text = trim_blanks(text.substr(1));
+        if (text.starts_with('"') || !skip_token_or_quoted_string(text))
+            return false;
+        text = trim_blanks(text);
+        if (!text.starts_with('='))
+            continue;
+        text = trim_blanks(text.substr(1));
+        if (!skip_token_or_quoted_string(text))
+            return false;
+        text = trim_blanks(text);
+    }
+    return true;
+}
+
+}  // namespace
+
+// Extensions are for this hop alone, and we know none: they are checked and
+// dropped (RFC 9112 §7.1.1).
 std::uint64_t parse_chunk_size(std::string_view line)
 {
-    const auto hex_end = static_cast<std::size_t>(
-        std::find_if_not(line.begin(), line.end(), is_hex_digit)
-        - line.begin());
-    const auto size = parse_digits(line.substr(0, hex_end), 16);
+    const auto* const hex_end
+        = std::find_if_not(line.begin(), line.end(), is_hex_digit);
+    const auto digits = static_cast<std::size_t>(hex_end - line.begin());
+    const auto size = parse_digits(line.substr(0, digits), 16);
     if (!size)
         throw malformed("a chunk size is not a hexadecimal number of 64 bits");
-    std::string_view extension = trim_blanks(line.substr(hex_end));
-    if (!extension.empty() && extension.front() != ';')
-        throw malformed("a chunk size is followed by something else");
-    if (!std::all_of(extension.begin(), extension.end(), is_field_value_char))
-        throw malformed("a chunk extension contains a control character");
+    if (!is_chunk_extension(line.substr(digits)))
+        throw malformed("a chunk size is followed by something else than "
+                        "chunk extensions");
     return *size;
 }
 

@@ -27,6 +27,7 @@ enum class Problem {
     coding_not_supported,
     needs_connect,  ///< an https target in a request that is not CONNECT
     not_for_a_proxy,  ///< origin-form: the client takes us for the server
+    looks_like_tls,
 };
 
 struct MessageError : std::runtime_error {
@@ -177,6 +178,9 @@ private:
     std::string line_;  // a size line, a CRLF or the trailer, not yet complete
     Fields trailer_;
 };
+
+/// 1*DIGIT in all of the text, no sign, no overflow; nothing otherwise.
+std::optional<std::uint64_t> parse_digits(std::string_view text, int base = 10);
 
 /// 1*HEXDIG and chunk extensions, without the CRLF (RFC 9112 §7.1, §7.1.1).
 std::uint64_t parse_chunk_size(std::string_view line);

@@ -272,6 +272,14 @@ TEST_CASE("the limits of a head hold while it is being read", "[message]")
     }
 }
 
+// P67.
+TEST_CASE("TLS is known by its first two bytes", "[message][P67]")
+{
+    CHECK_FALSE(HeadScanner{}.find_end("\x16"));
+    CHECK(problem_of([] { HeadScanner{}.find_end("\x16\x03"); })
+        == Problem::looks_like_tls);
+}
+
 // --- Field values -----------------------------------------------------------
 
 TEST_CASE("field names and tokens are compared without case", "[message]")
@@ -549,6 +557,12 @@ TEST_CASE("a malformed chunked body is refused", "[message][smuggling][P19]")
         "5\r\nhelloX",  //
         "5\r\nhello\rX",  //
         "5;a\x01\r\nhello\r\n",  //
+        "5;\r\nhello\r\n",  //
+        "5;;a\r\nhello\r\n",  //
+        "5;a=\r\nhello\r\n",  //
+        "5;a b\r\nhello\r\n",  //
+        "5;\"a\"\r\nhello\r\n",  //
+        "5;a=\"b\r\nhello\r\n",  //
         "10000000000000000\r\n",  //
         "0\r\nbad trailer\r\n\r\n",  //
         "0\r\n folded: x\r\n\r\n",  //
