@@ -32,6 +32,7 @@ bool serve_request(
     exchange.method = request.method;
     exchange.target = request.target;
     check_credentials(request, options.users);
+    check_loop(request);
     if (request.method == "CONNECT")
         return serve_connect(client, request, options, exchange);
     return relay(client, request, options, exchange);

@@ -20,6 +20,7 @@
 #include "support/failure.h"
 #include "support/forwarding.h"
 #include "support/origin.h"
+#include "support/own_answer.h"
 #include "tunnel.h"
 
 namespace {
@@ -171,6 +172,8 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
     const bool keep_open = !old_client && !ends_by_close && upload.finished()
         && !has_token(request.fields, "Connection", "close");
 
+    if (response.head.status == 101)
+        upload.wait();  // the new protocol begins behind the request's body
     exchange.status = response.head.status;
     client.write_all({to_string(response_to_forward(
         response.head, delimiting, keep_open, pseudonym()))});
@@ -198,9 +201,15 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
 bool relay(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange)
 {
+    const BodyFraming request_body = request_framing(request);
+    if (const auto answer = own_answer(request)) {
+        exchange.status = 200;
+        exchange.ending = "answered by the proxy itself";
+        client.write_all({*answer});
+        return false;
+    }
     const HttpTarget target
         = parse_absolute_form(request.target, request.method);
-    const BodyFraming request_body = request_framing(request);
 
     Connection server = connect_to_origin(
         target.authority, options.connect_timeout, client.idle(), exchange);

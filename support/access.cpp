@@ -88,3 +88,15 @@ bool Users::accept(std::string_view authorization) const
         accepted |= guess && equal_in_constant_time(*guess, secret);
     return accepted;
 }
+
+// Via = received-protocol RWS received-by [ RWS comment ], as a list
+void check_loop(const RequestHead& request)
+{
+    const auto via = combined_value(request.fields, "Via").value_or("");
+    for (const std::string_view entry : list_members(via)) {
+        const std::size_t name = std::min(entry.find(' ') + 1, entry.size());
+        if (entry.substr(name).substr(0, entry.find(' ', name) - name)
+            == pseudonym())
+            throw Failure{Cause::loop, "Via: " + via};
+    }
+}

@@ -1,4 +1,4 @@
-// access -- who may use the proxy.
+// access -- who may use the proxy, and for what.
 
 #pragma once
 
@@ -37,6 +37,9 @@ void check_credentials(const RequestHead& request, const Users& users);
 /// Our name in Via, unlike that of any other instance, so that a request which
 /// comes round to us again is known (RFC 9110 §7.6.3).
 const std::string& pseudonym();
+
+/// Throws Failure 508 for a request that has our name in Via already.
+void check_loop(const RequestHead& request);
 
 /// Nothing if the text is not exactly base64 with its padding (RFC 4648 §4).
 std::optional<std::string> decode_base64(std::string_view text);

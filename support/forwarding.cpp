@@ -43,13 +43,18 @@ Fields fields_to_forward(
     return fields;
 }
 
+FieldLine* find_field(Fields& fields, std::string_view name)
+{
+    const auto found = std::find_if(fields.begin(), fields.end(),
+        [&](const FieldLine& f) { return equal_ignoring_case(f.name, name); });
+    return found == fields.end() ? nullptr : &*found;
+}
+
 // The Host we received does not count: RFC 9112 §3.2.2 makes a proxy write its
 // own, from the request target.
 void set_host(Fields& fields, const std::string& value)
 {
-    const auto host = std::find_if(fields.begin(), fields.end(),
-        [](const FieldLine& f) { return equal_ignoring_case(f.name, "Host"); });
-    if (host != fields.end())
+    if (FieldLine* const host = find_field(fields, "Host"))
         host->value = value;
     else
         fields.insert(fields.begin(), {"Host", value});
@@ -64,12 +69,29 @@ bool wants_upgrade(const RequestHead& request)
         && combined_value(request.fields, "Upgrade");
 }
 
+std::optional<std::uint64_t> max_forwards(const RequestHead& request)
+{
+    if (request.method != "OPTIONS" && request.method != "TRACE")
+        return std::nullopt;
+    const auto value = combined_value(request.fields, "Max-Forwards");
+    if (!value)
+        return std::nullopt;
+    const auto number = parse_digits(*value);
+    if (!number)
+        throw MessageError{
+            Problem::malformed, "Max-Forwards is not one decimal number"};
+    return number;
+}
+
 RequestHead request_to_forward(
     const RequestHead& request, const HttpTarget& target, std::string_view via)
 {
     RequestHead forwarded{request.method, target.origin_form, Version::http_1_1,
         fields_to_forward(request.fields, request.version, via)};
     set_host(forwarded.fields, target.host_field);
+    if (const auto hops = max_forwards(request); hops && *hops > 0)
+        find_field(forwarded.fields, "Max-Forwards")->value
+            = std::to_string(*hops - 1);
     std::string connection_options = "close";
     if (has_token(request.fields, "TE", "trailers")) {
         forwarded.fields.push_back({"TE", "trailers"});

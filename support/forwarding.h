@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "http_message.h"
@@ -13,6 +15,10 @@ enum class Delimiting { as_received, by_close };
 /// Whether the client asks to speak another protocol on this connection
 /// (RFC 9110 §7.8).
 bool wants_upgrade(const RequestHead& request);
+
+/// How many more times an OPTIONS or TRACE request may be forwarded, if it says
+/// so (RFC 9110 §7.6.2).  Throws MessageError if what it says is no number.
+std::optional<std::uint64_t> max_forwards(const RequestHead& request);
 
 /// The request in origin-form, with Host from its target, with Via, and without
 /// what was meant for this hop alone (RFC 9110 §7.6.1).  `via` is our name.

@@ -251,6 +251,38 @@ TEST_CASE("--user asks every request for credentials", "[proxy][access][P64]")
     }
 }
 
+// P65.
+TEST_CASE("no request gets past the credentials check", "[proxy][access][P65]")
+{
+    const auto request = GENERATE(as<std::string>{},
+        "GET http://ORIGIN/ HTTP/1.0\r\n\r\n",
+        "HEAD http://ORIGIN/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "OPTIONS http://ORIGIN HTTP/1.1\r\nHost: h\r\n\r\n",
+        "TRACE http://ORIGIN/ HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n",
+        "X-OWN http://ORIGIN/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "CONNECT ORIGIN HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    CAPTURE(request);
+    Proxy proxy{{"--user", "sam:12345678"}};
+    Origin origin;
+    TestSocket client = proxy.connect();
+    std::string bytes = request;
+    if (const auto at = bytes.find("ORIGIN"); at != std::string::npos)
+        bytes.replace(at, 6, origin.authority());
+    client.send(bytes);
+    CHECK_THAT(client.read_head(), StartsWith("HTTP/1.1 407 "));
+    CHECK(origin.is_untouched());
+}
+
+TEST_CASE(
+    "credentials are found under a name in any case", "[proxy][access][P65]")
+{
+    Proxy proxy{{"--user", "sam:12345678"}};
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin, "pROXY-aUTHORIZATION: basic c2FtOjEyMzQ1Njc4\r\n"));
+    CHECK(first_line(origin.accept().read_head()) == "GET / HTTP/1.1");
+}
+
 // --- Limits -----------------------------------------------------------------
 
 TEST_CASE("a head that does not become complete is a 408", "[proxy][P46]")

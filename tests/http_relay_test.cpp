@@ -618,3 +618,368 @@ TEST_CASE("an error is read although a large body is still being sent",
     CHECK(first_line(client.read_head()) == "HTTP/1.1 502 Name Not Resolved");
     CHECK_THAT(client.read_to_end(), StartsWith("502 "));
 }
+
+TEST_CASE(
+    "what did not arrive whole is not sent a second time", "[relay][smuggling]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    origin.accept().read_head();
+    CHECK_THAT(client.read_to_end(), StartsWith("HTTP/1.1 502 "));
+    CHECK(origin.is_untouched());
+}
+
+// RFC 9110 §7.5; RFC 9112 §9.6 (P25, P43).
+TEST_CASE(
+    "an early refusal is delivered, and stops the upload", "[relay][P25][P43]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("POST " + origin.url()
+        + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\nbegin");
+    TestSocket server = origin.accept();
+    server.read_head();
+    CHECK(server.read_exactly(5) == "begin");
+    server.send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
+    const std::string head = client.read_head();
+    CHECK(first_line(head) == "HTTP/1.1 413 Too Large");
+    CHECK(field_lines(head, "Connection").size() == 1);
+    CHECK(client.read_to_end() == "big");
+    CHECK(server.is_at_end());
+}
+
+// A server may answer before it has read the body, and still want it.
+TEST_CASE("an early acceptance lets the upload go on", "[relay]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("POST " + origin.url()
+        + " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nbegin");
+    TestSocket server = origin.accept();
+    server.read_head();
+    server.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    CHECK(first_line(client.read_head()) == "HTTP/1.1 202 Accepted");
+    CHECK(client.is_at_end());
+    client.send("later");
+    CHECK(server.read_exactly(10) == "beginlater");
+    CHECK(server.is_at_end());
+    proxy.wait_for_log(" 202 ");
+}
+
+// A body that nobody took is not mistaken for the next request (P41).
+TEST_CASE("an undeliverable body ends the connection", "[relay][P41]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("POST http://no-such-host.invalid/ HTTP/1.1\r\nHost: h\r\n"
+                "Content-Length: 5\r\n\r\nhello"
+        + get(origin));
+    const std::string answer = client.read_to_end();
+    CHECK_THAT(answer, StartsWith("HTTP/1.1 502 Name Not Resolved"));
+    CHECK(answer.find("HTTP/1.1", 1) == std::string::npos);
+    CHECK(origin.is_untouched());
+}
+
+TEST_CASE("a server reset in the middle of a body is an abort", "[relay][P33]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    {
+        TestSocket server = origin.accept();
+        server.read_head();
+        server.send("HTTP/1.1 200 OK\r\n\r\nhalf");
+        CHECK_THAT(client.read_head(), StartsWith("HTTP/1.1 200 OK"));
+        CHECK(client.read_exactly(4) == "half");
+        server.reset_on_close();
+    }
+    CHECK(client.ends_with_reset());
+    CHECK_THAT(proxy.wait_for_log(" 200 "),
+        ContainsSubstring("reading from the server: Connection reset by peer"));
+}
+
+// A FIN is the end of one direction; the client may still be reading.
+TEST_CASE("a client that has finished sending gets its response",
+    "[relay][half-close]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    client.finish_sending();
+    TestSocket server = origin.accept();
+    server.read_head();
+    server.send(ok);
+    CHECK_THAT(client.read_to_end(), StartsWith("HTTP/1.1 200 OK"));
+}
+
+TEST_CASE("unknown fields pass, and an empty Host does no harm", "[relay][P38]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("GET " + origin.url()
+        + " HTTP/1.1\r\nHost:\r\nX-Never-Seen: 1\r\nSec-Odd: ;=,\r\n\r\n");
+    const std::string head = origin.accept().read_head();
+    CHECK(field_lines(head, "X-Never-Seen").size() == 1);
+    CHECK(field_lines(head, "Sec-Odd")
+        == std::vector<std::string>{"Sec-Odd: ;=,"});
+    CHECK(field_lines(head, "Host")
+        == std::vector<std::string>{"Host: " + origin.authority()});
+}
+
+// --- Other protocols, and requests to the proxy itself ----------------------
+
+namespace {
+
+const std::string upgrade_fields = "Host: h\r\nConnection: Upgrade\r\n"
+                                   "Upgrade: chat/1, chat/2\r\n\r\n";
+
+}  // namespace
+
+// RFC 9110 §7.8 (P39).
+TEST_CASE("101 turns the exchange into a tunnel", "[relay][upgrade][P39]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(
+        "GET " + origin.url() + " HTTP/1.1\r\n" + upgrade_fields + "early");
+    TestSocket server = origin.accept();
+    const std::string head = server.read_head();
+    CHECK(field_lines(head, "Upgrade")
+        == std::vector<std::string>{"Upgrade: chat/1, chat/2"});
+    CHECK(field_lines(head, "Connection")
+        == std::vector<std::string>{"Connection: Upgrade"});
+    server.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+                "Upgrade: chat/2\r\nX-Key: 1\r\n\r\nfirst");
+    const std::string response = client.read_head();
+    CHECK(first_line(response) == "HTTP/1.1 101 Switching Protocols");
+    CHECK(field_lines(response, "Upgrade")
+        == std::vector<std::string>{"Upgrade: chat/2"});
+    CHECK(field_lines(response, "X-Key").size() == 1);
+    CHECK(client.read_exactly(5) == "first");
+    CHECK(server.read_exactly(5) == "early");
+    client.send("not HTTP at all\n");
+    CHECK(server.read_exactly(16) == "not HTTP at all\n");
+    client.finish_sending();
+    CHECK(server.is_at_end());
+    server.send("last");
+    server.finish_sending();
+    CHECK(client.read_to_end() == "last");
+    CHECK_THAT(proxy.wait_for_log(" 101 "),
+        ContainsSubstring("protocol switched, client finished first"));
+}
+
+TEST_CASE("an upgrade that is not taken stays HTTP", "[relay][upgrade][P39]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("GET " + origin.url() + " HTTP/1.1\r\n" + upgrade_fields);
+    {
+        TestSocket server = origin.accept();
+        server.read_head();
+        server.send(ok);
+    }
+    CHECK(first_line(client.read_head()) == "HTTP/1.1 200 OK");
+    CHECK(client.read_exactly(2) == "ok");
+    client.send(get(origin));
+    CHECK(first_line(origin.accept().read_head()) == "GET / HTTP/1.1");
+}
+
+TEST_CASE("101 to a client that did not ask is a 502", "[relay][upgrade]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    TestSocket server = origin.accept();
+    server.read_head();
+    server.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+    CHECK(first_line(client.read_head()) == "HTTP/1.1 502 Malformed Response");
+}
+
+// RFC 9110 §7.6.3 (P37).
+TEST_CASE("a request that comes round again is a loop", "[relay][P37]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    TestSocket server = origin.accept();
+    const std::string via = field_lines(server.read_head(), "Via").at(0);
+    server.send(ok);
+    client.read_head();
+    client.read_exactly(2);
+
+    const auto method = GENERATE(as<std::string>{}, "GET http://", "CONNECT ");
+    client.send(method + origin.authority() + " HTTP/1.1\r\nHost: h\r\n"
+        + "Via: 1.0 other (a comment), " + via.substr(5) + "\r\n\r\n");
+    CHECK(first_line(client.read_head()) == "HTTP/1.1 508 Loop Detected");
+    CHECK(origin.is_untouched());
+}
+
+TEST_CASE("another proxy's name in Via is no loop", "[relay][P37]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("GET " + origin.url()
+        + " HTTP/1.1\r\nHost: h\r\nVia: 1.1 forward_proxy-0, x\r\n\r\n");
+    CHECK(field_lines(origin.accept().read_head(), "Via").size() == 2);
+}
+
+// RFC 9110 §7.6.2.
+TEST_CASE("Max-Forwards counts down for OPTIONS and TRACE", "[relay]")
+{
+    const auto method = GENERATE(as<std::string>{}, "OPTIONS", "TRACE");
+    CAPTURE(method);
+    Proxy proxy;
+    Origin origin;
+    const std::string start
+        = method + " " + origin.url("/x") + " HTTP/1.1\r\nHost: h\r\n";
+    TestSocket client = proxy.connect();
+    SECTION("to the next")
+    {
+        client.send(start + "Max-Forwards: 10\r\n\r\n");
+        CHECK(field_lines(origin.accept().read_head(), "Max-Forwards")
+            == std::vector<std::string>{"Max-Forwards: 9"});
+    }
+    SECTION("no further")
+    {
+        client.send(
+            start + "Max-Forwards: 0\r\nCookie: secret\r\nX-Shown: 1\r\n\r\n");
+        CHECK(first_line(client.read_head()) == "HTTP/1.1 200 OK");
+        const std::string body = client.read_to_end();
+        CHECK(origin.is_untouched());
+        if (method == "TRACE") {
+            CHECK_THAT(body, StartsWith(start + "Max-Forwards: 0\r\n"));
+            CHECK_THAT(body, ContainsSubstring("X-Shown: 1\r\n"));
+            CHECK(body.find("secret") == std::string::npos);
+        }
+    }
+    SECTION("nonsense")
+    {
+        client.send(start + "Max-Forwards: some\r\n\r\n");
+        CHECK_THAT(client.read_head(), StartsWith("HTTP/1.1 400 "));
+    }
+}
+
+TEST_CASE("OPTIONS for a whole server is sent in asterisk-form", "[relay]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send("OPTIONS http://" + origin.authority()
+        + " HTTP/1.1\r\nHost: h\r\n\r\n");
+    CHECK(first_line(origin.accept().read_head()) == "OPTIONS * HTTP/1.1");
+}
+
+// P67, P68.
+TEST_CASE("what was not meant for a proxy is told so", "[relay][P67][P68]")
+{
+    Proxy proxy;
+    TestSocket client = proxy.connect();
+    SECTION("a browser looks at the port")
+    {
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        CHECK(first_line(client.read_head()) == "HTTP/1.1 200 OK");
+        CHECK_THAT(client.read_to_end(), ContainsSubstring("curl -x"));
+        proxy.wait_for_log("answered by the proxy itself");
+    }
+    SECTION("another path")
+    {
+        client.send("GET /favicon.ico HTTP/1.1\r\nHost: h\r\n\r\n");
+        CHECK(first_line(client.read_head())
+            == "HTTP/1.1 400 Not A Proxy Request");
+        CHECK_THAT(client.read_to_end(), ContainsSubstring("curl -x"));
+    }
+    SECTION("https without CONNECT")
+    {
+        Origin origin;
+        client.send("GET https://" + origin.authority()
+            + "/ HTTP/1.1\r\nHost: h\r\n\r\n");
+        CHECK(first_line(client.read_head())
+            == "HTTP/1.1 400 Use CONNECT For https");
+        CHECK(origin.is_untouched());
+    }
+    SECTION("a ClientHello")
+    {
+        client.send(
+            std::string("\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 11));
+        CHECK(first_line(client.read_head())
+            == "HTTP/1.1 400 TLS Sent To The Plain Port");
+        proxy.wait_for_log("TLS Sent To The Plain Port");
+    }
+    SECTION("the preface of HTTP/2")
+    {
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        CHECK(first_line(client.read_head())
+            == "HTTP/1.1 505 HTTP Version Not Supported");
+        CHECK_THAT(client.read_to_end(), ContainsSubstring("HTTP/2.0"));
+    }
+}
+
+// --- Memory -----------------------------------------------------------------
+
+namespace {
+
+// The most memory that the program has had in use so far, in KiB.
+long peak_memory(Proxy& proxy)
+{
+    const std::string status
+        = read_file("/proc/" + std::to_string(proxy.child().pid()) + "/status");
+    return std::stol(status.substr(status.find("VmHWM:") + 6));
+}
+
+}  // namespace
+
+// Under a sanitizer the numbers would be the sanitizer's: .ci/check leaves
+// this one out there.
+TEST_CASE("1 GiB up and down needs no memory", "[relay][memory]")
+{
+    const std::size_t gib = std::size_t{1} << 30;
+    const std::string piece = some_bytes(1 << 20);
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));  // what one exchange needs is no matter here
+    {
+        TestSocket server = origin.accept();
+        server.read_head();
+        server.send(ok);
+        client.read_head();
+        client.read_exactly(2);
+    }
+    const long before = peak_memory(proxy);
+
+    client.send("PUT " + origin.url() + " HTTP/1.1\r\nHost: h\r\n"
+        + "Content-Length: " + std::to_string(gib) + "\r\n\r\n");
+    TestSocket server = origin.accept();
+    server.read_head();
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(gib)
+        + "\r\n\r\n");
+    client.read_head();
+    bool is_equal = true;
+    Background echo{[&] {
+        for (std::size_t i = 0; i < gib / piece.size(); ++i)
+            server.send(server.read_exactly(piece.size()));
+    }};
+    Background upload{[&] {
+        for (std::size_t i = 0; i < gib / piece.size(); ++i)
+            client.send(piece);
+    }};
+    for (std::size_t i = 0; i < gib / piece.size(); ++i)
+        is_equal = is_equal && client.read_exactly(piece.size()) == piece;
+    upload.join();
+    echo.join();
+    CHECK(is_equal);
+    CHECK(peak_memory(proxy) - before < 4 * 1024);
+}
