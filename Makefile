@@ -46,7 +46,8 @@ test:
 	@$(OUT)/run_tests $(ONLY)
 
 check:
-	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format
+	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format \
+	    python3 python3-websockets
 	@.ci/check
 
 $(OUT)/forward_proxy: $(STORY:%.cpp=$(OUT)/%.o) $(PARTS:%.cpp=$(OUT)/%.o)
