@@ -8,6 +8,7 @@
 
 #include "http_relay.h"
 #include "support/failure.h"
+#include "support/own_answer.h"
 #include "support/process.h"
 #include "tunnel.h"
 
@@ -16,6 +17,18 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t max_turned_away = 100;  // at the same time
+
+using Serve = bool (*)(Connection&, const Options&, Exchange&);
+
+// For requests that are not for anybody else.
+bool answer_ourselves(
+    Connection& client, const std::string& answer, Exchange& exchange)
+{
+    exchange.status = 200;
+    exchange.ending = "answered by the proxy itself";
+    client.write_all({answer});
+    return false;
+}
 
 // One request, from its head to the end of its response or tunnel.  True if the
 // client may send another one.
@@ -33,9 +46,18 @@ bool serve_request(
     exchange.target = request.target;
     check_credentials(request, options.users);
     check_loop(request);
+    if (const auto answer = own_answer(request))
+        return answer_ourselves(client, *answer, exchange);
     if (request.method == "CONNECT")
         return serve_connect(client, request, options, exchange);
     return relay(client, request, options, exchange);
+}
+
+// Instead of it, for a client too many.
+bool turn_away(Connection&, const Options& options, Exchange&)
+{
+    throw Failure{Cause::too_many_clients,
+        std::to_string(options.max_clients) + " clients are being served"};
 }
 
 // Tells the client what went wrong.  It is told once, and then we close.
@@ -51,13 +73,11 @@ bool refuse(Connection& client, const Failure& failure, Exchange& exchange)
 // A failure is answered while no response has begun (exchange.status is 0) and
 // the client is there to read it.  What leaves this function means: just close.
 bool serve_or_refuse(
-    Connection& client, const Options& options, Exchange& exchange)
+    Serve serve, Connection& client, const Options& options, Exchange& exchange)
 try {
-    return serve_request(client, options, exchange);
+    return serve(client, options, exchange);
 } catch (const PeerError&) {
     throw;
-} catch (const Failure& failure) {
-    return refuse(client, failure, exchange);
 } catch (const std::exception& error) {
     if (exchange.status != 0)
         throw;
@@ -66,12 +86,12 @@ try {
 
 // One exchange, its line in the log, and the close that suits its ending.
 bool serve_exchange(
-    Connection& client, const Options& options, Exchange exchange)
+    Serve serve, Connection& client, const Options& options, Exchange exchange)
 {
     bool another = false;
     bool broken = false;
     try {
-        another = serve_or_refuse(client, options, exchange);
+        another = serve_or_refuse(serve, client, options, exchange);
     } catch (const std::exception& error) {
         broken = true;
         exchange.ending = error.what();
@@ -82,30 +102,17 @@ bool serve_exchange(
     return another;
 }
 
-// A client too many is told so in a thread of its own, so that one which does
-// not read its answer holds up nobody.
-void turn_away(Connection& client, const Options& options, Exchange exchange)
-{
-    refuse(client,
-        {Cause::too_many_clients,
-            std::to_string(options.max_clients) + " clients are being served"},
-        exchange);
-    log_exchange(options.log, exchange, client);
-    client.close_gently();
-}
-
 // The whole life of one client's connection, and the root of its thread: an
 // exception that left it would end the program.  The socket belongs to this
 // thread, and is closed at the end of this function and nowhere else.
-void serve_client(NamedSocket socket, std::uint64_t number, bool too_many,
+void serve_client(Serve serve, NamedSocket socket, std::uint64_t number,
     const Options& options) noexcept
 try {
     IdleTimer idle{options.idle_timeout};
     Connection client{std::move(socket), Peer::client, idle};
-    if (too_many)
-        return turn_away(client, options, Exchange{client, number, 1});
     for (int n = 1;
-         serve_exchange(client, options, Exchange{client, number, n}); ++n) { }
+         serve_exchange(serve, client, options, Exchange{client, number, n});
+         ++n) { }
 } catch (const std::exception& error) {
     complain(error.what());
 }
@@ -121,13 +128,14 @@ void accept_clients(const Socket& listener, const Options& options,
     while (!is_stopping()) {
         try {
             NamedSocket client = accept_from(listener);
-            const bool too_many = clients.count() >= options.max_clients;
-            if (too_many && turned_away.count() >= max_turned_away)
+            const bool room = clients.count() < options.max_clients;
+            if (!room && turned_away.count() >= max_turned_away)
                 continue;  // closes it: no room even for an apology
-            (too_many ? turned_away : clients)
-                .start([client = std::move(client), number = ++last_number,
-                           too_many, &options]() mutable {
-                    serve_client(std::move(client), number, too_many, options);
+            (room ? clients : turned_away)
+                .start([serve = room ? serve_request : turn_away,
+                           client = std::move(client), number = ++last_number,
+                           &options]() mutable {
+                    serve_client(serve, std::move(client), number, options);
                 });
         } catch (const std::exception& error) {
             if (is_stopping())
@@ -138,16 +146,6 @@ void accept_clients(const Socket& listener, const Options& options,
     }
 }
 
-// Anyone who can reach an open proxy can hide behind it.
-void warn_if_open(const Options& options)
-{
-    for (const Authority& address : options.listen)
-        if (!options.users.any() && !is_loopback(address))
-            complain("warning: this is an open proxy: " + to_string(address)
-                + " can be reached from other machines, and there is no "
-                  "--user");
-}
-
 // What threads use lives as long as they do: serve() returns when none is left,
 // or leaves the program without destroying anything.
 void serve(const Options& options)
@@ -155,7 +153,8 @@ void serve(const Options& options)
     std::vector<NamedSocket> listeners;
     for (const Authority& address : options.listen)
         listeners.push_back(listen_on(address));
-    warn_if_open(options);
+    if (const auto warning = open_proxy_warning(options))
+        complain(*warning);
     DetachedThreads clients;
     DetachedThreads turned_away;
     DetachedThreads acceptors;

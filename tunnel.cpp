@@ -11,7 +11,6 @@
 
 #include "tunnel.h"
 
-#include <mutex>
 #include <thread>
 
 #include "support/copy.h"
@@ -20,23 +19,9 @@
 
 namespace {
 
-// How a tunnel ended: what happened first is the cause, the rest is its effect.
-class Ending {
-public:
-    void note(const std::string& words)
-    {
-        std::call_once(first_, [&] { words_ = words; });
-    }
-    const std::string& words() const { return words_; }
-
-private:
-    std::once_flag first_;
-    std::string words_;
-};
-
 // Copies one direction until its sender finishes, then finishes it too.
 void pump(Connection& from, Connection& to, const char* end_of_stream,
-    Ending& ending) noexcept
+    FirstCause& ending) noexcept
 try {
     copy_to_end(from, to);
     ending.note(end_of_stream);
@@ -51,15 +36,6 @@ try {
     to.socket().shut_down();
 }
 
-// The request must not have a body: whatever stands behind its head is the
-// first data of the tunnel (RFC 9110 §9.3.6).
-void refuse_body(const RequestHead& request)
-{
-    if (request_framing(request).kind != BodyFraming::Kind::none)
-        throw Failure{
-            Cause::malformed_request, "a CONNECT request with a body"};
-}
-
 }  // namespace
 
 // One thread per direction, so that a blocked write stops only its own.  A
@@ -71,7 +47,7 @@ void refuse_body(const RequestHead& request)
 // caller, when nobody uses it any more.
 std::string tunnel(Connection& client, Connection& server)
 {
-    Ending ending;
+    FirstCause ending;
     std::thread towards_client{
         [&] { pump(server, client, "server finished first", ending); }};
     pump(client, server, "client finished first", ending);
@@ -86,7 +62,9 @@ bool serve_connect(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange)
 {
     const Authority origin = parse_authority_form(request.target);
-    refuse_body(request);
+    if (request_framing(request).kind != BodyFraming::Kind::none)
+        throw Failure{
+            Cause::malformed_request, "a CONNECT request has no body"};
     Connection server = connect_to_origin(
         origin, options.connect_timeout, client.idle(), exchange);
 

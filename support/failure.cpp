@@ -118,9 +118,11 @@ Failure bad_response(const MessageError& error)
 
 Failure to_failure(const std::exception& error)
 {
-    const auto* const message_error = dynamic_cast<const MessageError*>(&error);
-    return message_error ? bad_request(*message_error)
-                         : Failure{Cause::internal_error, error.what()};
+    if (const auto* const failure = dynamic_cast<const Failure*>(&error))
+        return *failure;
+    if (const auto* const message = dynamic_cast<const MessageError*>(&error))
+        return bad_request(*message);
+    return {Cause::internal_error, error.what()};
 }
 
 std::string failure_response(const Failure& failure, std::string_view method)

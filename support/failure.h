@@ -63,7 +63,7 @@ struct Failure : std::runtime_error {
 Failure bad_request(const MessageError& error);
 Failure bad_response(const MessageError& error);
 
-/// A MessageError is the client's fault, and what is not is ours.
+/// A Failure is itself, a MessageError the client's fault, the rest is ours.
 Failure to_failure(const std::exception& error);
 
 /// The whole response, its body left out for HEAD.  It announces the close.

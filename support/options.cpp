@@ -140,3 +140,12 @@ try {
 } catch (const cxxopts::exceptions::exception& error) {
     throw OptionError{error.what()};
 }
+
+std::optional<std::string> open_proxy_warning(const Options& options)
+{
+    for (const Authority& address : options.listen)
+        if (!options.users.any() && !is_loopback(address))
+            return "warning: this is an open proxy: other machines can reach "
+                + to_string(address) + ", and there is no --user";
+    return std::nullopt;
+}

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,3 +31,7 @@ struct OptionError : std::runtime_error {
 };
 
 Options parse_command_line(int argc, const char* const* argv);
+
+/// A sentence, if anybody on other machines may use the proxy and so hide
+/// behind it: an address that is not loopback, and no credentials asked for.
+std::optional<std::string> open_proxy_warning(const Options& options);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -28,6 +29,22 @@ struct Exchange {
     std::optional<Clock::duration> first_byte;  ///< from start to the response
     Clock::time_point start;
     std::string ending;  ///< in words
+};
+
+/// Of what several threads note, what came first is the cause, and the rest its
+/// effects.
+class FirstCause {
+public:
+    void note(const std::string& words)
+    {
+        std::call_once(first_, [&] { words_ = words; });
+    }
+    /// To be asked when those threads have been joined.
+    const std::string& words() const { return words_; }
+
+private:
+    std::once_flag first_;
+    std::string words_;
 };
 
 /// Both give a whole line; a missing value is "-" in text, null in JSON.

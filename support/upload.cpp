@@ -1,0 +1,56 @@
+#include "upload.h"
+
+#include "copy.h"
+
+Upload::Upload(Connection& client, Connection& server, BodyFraming body)
+    : client_{client}, server_{server}
+{
+    const bool is_here_already = body.kind == BodyFraming::Kind::none
+        || (body.kind == BodyFraming::Kind::length
+            && body.length <= client.unread_size());
+    if (is_here_already)
+        run(body);
+    else
+        thread_ = std::thread{[this, body] { run(body); }};
+}
+
+void Upload::wait()
+{
+    if (thread_.joinable())
+        thread_.join();
+}
+
+// Shutting down the server's side wakes a thread that writes there, and one
+// that waits for the client as well: see Connection::read_some.
+void Upload::stop()
+{
+    if (thread_.joinable() && !finished_)
+        server_.socket().shut_down();
+    wait();
+}
+
+void Upload::throw_client_failure()
+{
+    stop();
+    if (client_failure_)
+        std::rethrow_exception(client_failure_);
+}
+
+void Upload::run(BodyFraming body) noexcept
+try {
+    copy_body(client_, server_, body);
+    finished_ = true;
+} catch (const PeerError& error) {
+    // A server that has stopped reading may still say why: let it.
+    if (error.peer == Peer::client)
+        give_up();
+} catch (const std::exception&) {
+    give_up();
+}
+
+// Wakes the caller, who waits for a response that would answer half a request.
+void Upload::give_up() noexcept
+{
+    client_failure_ = std::current_exception();
+    server_.socket().shut_down();
+}
