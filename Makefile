@@ -8,7 +8,7 @@
 #
 # What is missing is installed first, by .ci/need, which says what it runs.
 
-KIND ?= plain# or asan, tsan, clang: objects of each live apart under build/
+KIND ?= plain# or portable, asan, tsan, clang: each has a folder under build/
 ARGS ?=
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 
@@ -17,6 +17,7 @@ CXX = clang++
 endif
 FLAGS_plain = -O2 -g
 FLAGS_clang = -O2 -g
+FLAGS_portable = -O2 -g -DPORTABLE_COPY# no splice(2), as on other systems
 FLAGS_asan  = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
               -Wno-maybe-uninitialized# g++ 12 cries wolf in <regex> here
 FLAGS_tsan  = -O1 -g -fsanitize=thread
@@ -45,6 +46,9 @@ test:
 	@$(MAKE) --no-print-directory -j$(JOBS) $(OUT)/run_tests all
 	@$(OUT)/run_tests $(ONLY)
 
+test-portable:
+	@$(MAKE) --no-print-directory KIND=portable ONLY='[copy],[tunnel],[relay]' test
+
 check:
 	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format \
 	    python3 python3-websockets
@@ -68,6 +72,6 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run test check format clean
+.PHONY: all run test test-portable check format clean
 .DELETE_ON_ERROR:
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -93,7 +93,8 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
     // Reusable only if both sides agree where these messages ended: what is
     // left of a body would be read as the next request (RFC 9112 §11.2).
     // Decided now, because the head has to announce it (§9.6).
-    const bool keep_open = !old_client && !ends_by_close && upload.finished()
+    const bool keep_open = !old_client && !ends_by_close
+        && upload.has_read_all()
         && !has_token(request.fields, "Connection", "close");
 
     exchange.status = response.head.status;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <system_error>
 
 #include "failure.h"
@@ -105,42 +106,76 @@ std::optional<std::size_t> Connection::receive_unless_idle(
     return std::nullopt;
 }
 
-std::size_t Connection::read_some(std::span<char> buffer)
+std::optional<std::size_t> Connection::read_now(std::span<char> buffer)
 {
-    if (!unread_.empty()) {
-        const std::size_t n = std::min(unread_.size(), buffer.size());
-        std::copy_n(unread_.begin(), n, buffer.begin());
-        unread_.erase(0, n);
-        bytes_read_ += n;
+    if (unread_.empty()) {
+        const auto n = receive_before(Clock::now(), buffer);
+        bytes_read_ += n.value_or(0);
         return n;
     }
-    const auto n = receive_unless_idle(buffer);
-    if (!n)
-        throw PeerError{"reading from", peer_, ETIMEDOUT};
-    bytes_read_ += *n;
-    return *n;
+    const std::size_t n = std::min(unread_.size(), buffer.size());
+    std::copy_n(unread_.begin(), n, buffer.begin());
+    unread_.erase(0, n);
+    bytes_read_ += n;
+    return n;
 }
 
 std::size_t Connection::read_some(
     std::span<char> buffer, const Connection& towards)
 {
-    if (unread_.empty())
+    for (;;) {
         wait_to_read(towards);
-    return read_some(buffer);
+        if (const auto n = read_now(buffer))
+            return *n;
+    }
 }
 
-void Connection::wait_to_read(const Connection& towards)
+std::optional<std::size_t> Connection::splice_now(
+    Pipe& pipe, Connection& to, std::uint64_t limit)
 {
-    do {
-        const auto ready = socket().wait_to_receive(
-            towards.socket(), !idle_.is_half_closed(), idle_.patience());
+    const auto filled = naming_peer("reading from", [&] {
+        return pipe.fill(socket(),
+            static_cast<std::size_t>(std::min<std::uint64_t>(limit, SIZE_MAX)));
+    });
+    if (!filled)
+        return std::nullopt;
+    bytes_read_ += *filled;
+    for (std::size_t left = *filled; left > 0;) {
+        idle_.bytes_moved();
+        const auto drained = to.naming_peer("writing to",
+            [&] { return pipe.drain(to.socket(), left, idle_.patience()); });
+        if (!drained)
+            to.fail_if_idle("writing to");
+        left -= drained.value_or(0);
+        to.bytes_written_ += drained.value_or(0);
+    }
+    return filled;
+}
+
+void Connection::fail_if_idle(const char* doing) const
+{
+    if (idle_.has_expired())
+        throw PeerError{doing, peer_, ETIMEDOUT};
+}
+
+bool Connection::wait_to_read(
+    const Connection& towards, milliseconds at_most) const
+{
+    const auto start = Clock::now();
+    while (unread_.empty()) {
+        const auto ready = socket().wait_to_receive(towards.socket(),
+            !idle_.is_half_closed(), std::min(at_most, idle_.patience()));
         if (ready == Socket::Ready::to_receive)
-            return;
+            return true;
         if (ready == Socket::Ready::other_finished)
             idle_.one_direction_ended();
         if (ready == Socket::Ready::other_hung_up)
             throw PeerError{"writing to", towards.peer_, ECONNRESET};
-    } while (!idle_.has_expired());
+        fail_if_idle("reading from");
+        if (Clock::now() - start >= at_most)
+            return false;
+    }
+    return true;
 }
 
 void Connection::unread(std::string_view bytes)
@@ -199,11 +234,11 @@ std::optional<std::string> Connection::read_response_head(
     const Connection& towards)
 {
     return read_head([&](std::span<char> buffer) {
-        wait_to_read(towards);
-        const auto n = receive_unless_idle(buffer);
-        if (!n)
-            throw PeerError{"reading from", peer_, ETIMEDOUT};
-        return *n;
+        for (;;) {
+            wait_to_read(towards);
+            if (const auto n = receive_before(Clock::now(), buffer))
+                return *n;
+        }
     });
 }
 
@@ -220,10 +255,10 @@ void Connection::write_all(std::initializer_list<std::string_view> pieces)
             return socket().send_some(
                 std::span{left}.subspan(next), idle_.patience());
         });
-        if (!sent && idle_.has_expired())
-            throw PeerError{"writing to", peer_, ETIMEDOUT};
-        if (!sent)
+        if (!sent) {
+            fail_if_idle("writing to");
             continue;
+        }
         idle_.bytes_moved();
         bytes_written_ += *sent;
         for (std::size_t i = next; *sent > 0; ++i) {

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "pipe.h"
 #include "socket.h"
 
 /// How long a client and its server may both be silent: bytes on either side,
@@ -57,12 +58,24 @@ public:
     /// The timer must outlive the Connection.
     Connection(NamedSocket socket, Peer peer, IdleTimer& idle);
 
-    /// The next bytes, 0 at the end of the stream.
-    std::size_t read_some(std::span<char> buffer);
+    /// Waits until there is something to read, an end included; false if that
+    /// took longer than `at_most`.  Fails at once if `towards`, where those
+    /// bytes should go, has hung up.
+    bool wait_to_read(const Connection& towards,
+        milliseconds at_most = milliseconds::max()) const;
 
-    /// The same, but fails at once if `towards`, where these bytes should go,
-    /// has hung up.
+    /// What is here already, 0 at the end of the stream; nothing if there is
+    /// nothing yet.
+    std::optional<std::size_t> read_now(std::span<char> buffer);
+
+    /// Waits, then reads: see both of the above.
     std::size_t read_some(std::span<char> buffer, const Connection& towards);
+
+    /// For as long as bytes come at once, moves at most `limit` of them to the
+    /// other connection through a pipe: 0 at the end of the stream, nothing if
+    /// there is nothing yet.
+    std::optional<std::size_t> splice_now(
+        Pipe& pipe, Connection& to, std::uint64_t limit);
 
     /// Puts bytes back, to be read first.
     void unread(std::string_view bytes);
@@ -101,7 +114,7 @@ private:
     std::optional<std::size_t> receive_before(
         Clock::time_point deadline, std::span<char> buffer);
     std::optional<std::size_t> receive_unless_idle(std::span<char> buffer);
-    void wait_to_read(const Connection& towards);
+    void fail_if_idle(const char* doing) const;
     template <typename Call> auto naming_peer(const char* doing, Call call);
 
     NamedSocket socket_;

@@ -3,24 +3,88 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
+#include <optional>
+
+#include "pipe.h"
 
 namespace {
 
 using Buffer = std::array<char, 64 * 1024>;
 
-void copy_length(Connection& from, Connection& to, std::uint64_t length)
-{
-    Buffer buffer;
-    while (length > 0) {
-        const std::span piece{buffer.data(),
+// One direction of bytes that are passed on as they are.
+//
+// It begins with a buffer: most messages are small, and a system call each way
+// is all they need.  When one read after another brings a lot, a pipe takes
+// over.  When nothing comes at once any more, the pipe is given back, so that
+// an idle tunnel holds none.
+class Stream {
+public:
+    Stream(Connection& from, Connection& to,
+        std::atomic<bool>* has_read_all = nullptr)
+        : from_{from}, to_{to}, has_read_all_{has_read_all}
+    {
+    }
+
+    // Waits for bytes and moves some, at most `limit`; 0 at the end.
+    std::size_t move(std::uint64_t limit)
+    {
+        for (;;) {
+            // The last bytes go through the buffer, see move_through_buffer().
+            if (limit <= buffer_.size())
+                pipe_.reset();
+            if (const auto n = pipe_ ? from_.splice_now(*pipe_, to_, limit)
+                                     : move_through_buffer(limit))
+                return *n;
+            const bool came_soon = from_.wait_to_read(to_, quiet_after);
+            if (!came_soon) {
+                pipe_.reset();
+                from_.wait_to_read(to_);
+            }
+        }
+    }
+
+private:
+    static constexpr std::size_t bulk_read = 32 * 1024;
+    static constexpr int bulk_reads_in_a_row = 4;
+    static constexpr milliseconds quiet_after{1000};
+
+    std::optional<std::size_t> move_through_buffer(std::uint64_t limit)
+    {
+        const std::span piece{buffer_.data(),
             static_cast<std::size_t>(
-                std::min<std::uint64_t>(length, buffer.size()))};
-        const std::size_t n = from.read_some(piece, to);
+                std::min<std::uint64_t>(limit, buffer_.size()))};
+        const auto n = from_.read_now(piece);
+        if (n == limit && has_read_all_ != nullptr)
+            *has_read_all_ = true;
+        if (n && *n > 0)
+            to_.write_all({{buffer_.data(), *n}});
+        bulk_reads_ = n >= bulk_read ? bulk_reads_ + 1 : 0;
+        if (bulk_reads_ == bulk_reads_in_a_row) {
+            bulk_reads_ = 0;
+            pipe_ = Pipe::open();
+        }
+        return n;
+    }
+
+    Connection& from_;
+    Connection& to_;
+    std::atomic<bool>* has_read_all_;
+    int bulk_reads_ = 0;
+    std::optional<Pipe> pipe_;
+    Buffer buffer_;
+};
+
+void copy_length(Connection& from, Connection& to, std::uint64_t length,
+    std::atomic<bool>* has_read_all)
+{
+    Stream stream{from, to, has_read_all};
+    while (length > 0) {
+        const std::size_t n = stream.move(length);
         if (n == 0)
             throw MessageError{Problem::cut_short,
                 "the body ended " + std::to_string(length)
                     + " bytes short of its Content-Length"};
-        to.write_all({{buffer.data(), n}});
         length -= n;
     }
 }
@@ -34,7 +98,8 @@ void write_chunk(Connection& to, std::string_view data)
         "\r\n", data, "\r\n"});
 }
 
-void copy_chunked(Connection& from, Connection& to, Delimiting delimiting)
+void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
+    std::atomic<bool>* has_read_all)
 {
     Buffer buffer;
     ChunkedDecoder decoder;
@@ -45,6 +110,8 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting)
                 Problem::cut_short, "the body ended before its last chunk"};
         const auto [data, consumed] = decoder.decode({buffer.data(), n});
         from.unread({buffer.data() + consumed, n - consumed});
+        if (decoder.finished() && has_read_all != nullptr)
+            *has_read_all = true;
         if (data > 0 && delimiting == Delimiting::as_received)
             write_chunk(to, {buffer.data(), data});
         else if (data > 0)
@@ -54,33 +121,27 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting)
         to.write_all({"0\r\n", to_string(decoder.trailer()), "\r\n"});
 }
 
-void copy_until_close(Connection& from, Connection& to)
-{
-    Buffer buffer;
-    while (const std::size_t n = from.read_some(buffer, to))
-        to.write_all({{buffer.data(), n}});
-}
-
 }  // namespace
 
 void copy_body(Connection& from, Connection& to, BodyFraming framing,
-    Delimiting delimiting)
+    Delimiting delimiting, std::atomic<bool>* has_read_all)
 {
     switch (framing.kind) {
     case BodyFraming::Kind::none:
+        if (has_read_all != nullptr)
+            *has_read_all = true;
         return;
     case BodyFraming::Kind::length:
-        return copy_length(from, to, framing.length);
+        return copy_length(from, to, framing.length, has_read_all);
     case BodyFraming::Kind::chunked:
-        return copy_chunked(from, to, delimiting);
+        return copy_chunked(from, to, delimiting, has_read_all);
     case BodyFraming::Kind::until_close:
-        return copy_until_close(from, to);
+        return copy_to_end(from, to);
     }
 }
 
 void copy_to_end(Connection& from, Connection& to)
 {
-    Buffer buffer;
-    while (const std::size_t n = from.read_some(buffer))
-        to.write_all({{buffer.data(), n}});
+    Stream stream{from, to};
+    while (stream.move(UINT64_MAX) > 0) { }
 }

@@ -4,15 +4,19 @@
 
 #pragma once
 
+#include <atomic>
+
 #include "connection.h"
 #include "forwarding.h"
 #include "http_message.h"
 
 /// Copies one message body and nothing behind it; chunked bodies are checked,
-/// and framed anew (RFC 9112 §7.1).  Throws MessageError for a malformed body
-/// or one cut short, system_error naming the peer that failed.
+/// and framed anew (RFC 9112 §7.1).  `has_read_all` becomes true before the
+/// last bytes are written.  Throws MessageError for a malformed body or one cut
+/// short, system_error naming the peer that failed.
 void copy_body(Connection& from, Connection& to, BodyFraming framing,
-    Delimiting delimiting = Delimiting::as_received);
+    Delimiting delimiting = Delimiting::as_received,
+    std::atomic<bool>* has_read_all = nullptr);
 
 /// Copies all that comes, up to the end of the stream.
 void copy_to_end(Connection& from, Connection& to);

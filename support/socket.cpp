@@ -131,6 +131,8 @@ std::optional<std::size_t> call_when_ready(const char* name, int descriptor,
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             throw failure(errno, name);
+        if (patience <= 0ms)
+            return std::nullopt;
         pollfd waiting{descriptor, events, 0};
         if (!wait_for({&waiting, 1}, patience))
             return std::nullopt;
@@ -182,19 +184,41 @@ void set_option(const Socket& socket, int level, int option, int value) noexcept
     ::setsockopt(socket.descriptor(), level, option, &value, sizeof value);
 }
 
+// Nothing here blocks but poll(): a socket that did could hold its thread for
+// longer than the idle limit.
+#ifdef SOCK_NONBLOCK
 Socket new_socket(int family)
 {
-    const int descriptor
-        = check("socket", [&] { return ::socket(family, SOCK_STREAM, 0); });
-    ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
-    return Socket{descriptor};
+    return Socket{check("socket", [&] {
+        return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    })};
 }
 
-void set_non_blocking(const Socket& socket)
+int accept_on(int listener, sockaddr* address, socklen_t* length)
 {
-    const int flags = ::fcntl(socket.descriptor(), F_GETFL);
-    ::fcntl(socket.descriptor(), F_SETFL, flags | O_NONBLOCK);
+    return ::accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
+#else
+int make_non_blocking(int descriptor)
+{
+    if (descriptor >= 0) {
+        ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+        ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+    }
+    return descriptor;
+}
+
+Socket new_socket(int family)
+{
+    return Socket{make_non_blocking(
+        check("socket", [&] { return ::socket(family, SOCK_STREAM, 0); }))};
+}
+
+int accept_on(int listener, sockaddr* address, socklen_t* length)
+{
+    return make_non_blocking(::accept(listener, address, length));
+}
+#endif
 
 // --- Connecting -------------------------------------------------------------
 
@@ -250,7 +274,6 @@ private:
         const std::string text = to_text(address.ai_addr, address.ai_addrlen);
         try {
             NamedSocket attempt{new_socket(address.ai_family), text};
-            set_non_blocking(attempt.socket);
             if (::connect(attempt.socket.descriptor(), address.ai_addr,
                     address.ai_addrlen)
                     != 0
@@ -362,6 +385,20 @@ std::optional<std::size_t> Socket::send_some(
     });
 }
 
+#ifdef __linux__
+std::optional<std::size_t> Socket::splice(Direction direction, int pipe_end,
+    std::size_t n, milliseconds patience) const
+{
+    const bool receiving = direction == Direction::receive;
+    const short events = receiving ? POLLIN : POLLOUT;
+    return call_when_ready("splice", descriptor_, events, patience, [&] {
+        return ::splice(receiving ? descriptor_ : pipe_end, nullptr,
+            receiving ? pipe_end : descriptor_, nullptr, n,
+            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    });
+}
+#endif
+
 std::optional<Socket::Ready> Socket::wait_to_receive(
     const Socket& other, bool notice_fin, milliseconds patience) const
 {
@@ -408,6 +445,7 @@ try {
         return ::bind(socket.descriptor(), list->ai_addr, list->ai_addrlen);
     });
     check("listen", [&] { return ::listen(socket.descriptor(), SOMAXCONN); });
+    ::fcntl(socket.descriptor(), F_SETFL, 0);  // accept() may wait for ever
     std::string bound = local_address(socket);
     return {std::move(socket), std::move(bound)};
 } catch (const std::runtime_error& error) {
@@ -422,10 +460,9 @@ NamedSocket accept_from(const Socket& listener)
     socklen_t length = 0;
     const int descriptor = check("accept", [&] {
         length = sizeof storage;  // accept() overwrites it each time
-        return ::accept(listener.descriptor(), address, &length);
+        return accept_on(listener.descriptor(), address, &length);
     });
     Socket socket{descriptor};
-    ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
     socket.send_small_packets_at_once();
     return {std::move(socket), to_text(address, length)};
 }
@@ -466,6 +503,8 @@ std::pair<Socket, Socket> socket_pair()
     std::array<int, 2> ends{};
     check("socketpair",
         [&] { return ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()); });
+    for (const int end : ends)
+        ::fcntl(end, F_SETFL, O_NONBLOCK);
     Socket first{ends[0]};
     return {std::move(first), Socket{ends[1]}};
 }

@@ -52,6 +52,13 @@ public:
     std::optional<std::size_t> send_some(
         std::span<const std::string_view> pieces, milliseconds patience) const;
 
+    enum class Direction { receive, send };
+
+    /// Moves at most `n` bytes between this socket and one end of a pipe, and
+    /// gives the number; 0 at the end of the stream.  Linux only.
+    std::optional<std::size_t> splice(Direction direction, int pipe_end,
+        std::size_t n, milliseconds patience) const;
+
     enum class Ready { to_receive, other_finished, other_hung_up };
 
     /// Waits until there is something to receive, an end included, or until

@@ -24,7 +24,7 @@ void Upload::wait()
 // that waits for the client as well: see Connection::read_some.
 void Upload::stop()
 {
-    if (thread_.joinable() && !finished_)
+    if (thread_.joinable())
         server_.socket().shut_down();
     wait();
 }
@@ -38,8 +38,7 @@ void Upload::throw_client_failure()
 
 void Upload::run(BodyFraming body) noexcept
 try {
-    copy_body(client_, server_, body);
-    finished_ = true;
+    copy_body(client_, server_, body, Delimiting::as_received, &has_read_all_);
 } catch (const PeerError& error) {
     // A server that has stopped reading may still say why: let it.
     if (error.peer == Peer::client)

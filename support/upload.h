@@ -22,7 +22,11 @@ public:
     Upload(Connection& client, Connection& server, BodyFraming body);
     ~Upload() { stop(); }
 
-    bool finished() const noexcept { return finished_; }
+    /// Whether all of the body has been read, so that what the client sends
+    /// next is its next request.  True before the server has the last byte: a
+    /// server that answers when it has the whole body cannot be too early for
+    /// it.
+    bool has_read_all() const noexcept { return has_read_all_; }
 
     /// Lets the rest of the body go up.
     void wait();
@@ -40,7 +44,7 @@ private:
 
     Connection& client_;
     Connection& server_;
-    std::atomic<bool> finished_{false};
+    std::atomic<bool> has_read_all_{false};
     std::exception_ptr client_failure_;  // to be read after the join only
     std::thread thread_;
 };

@@ -31,7 +31,7 @@ struct Ends {
 std::string read_some(Connection& connection)
 {
     std::array<char, 100> buffer;
-    return {buffer.data(), connection.read_some(buffer)};
+    return {buffer.data(), connection.read_some(buffer, connection)};
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ struct Path {
     std::string rest()
     {
         std::array<char, 100> buffer;
-        return {buffer.data(), from.read_some(buffer)};
+        return {buffer.data(), from.read_some(buffer, to)};
     }
 
     IdleTimer idle{20s};

@@ -1,5 +1,7 @@
 // The tunnel, end to end, with bytes that are no TLS: the proxy does not care.
 
+#include <filesystem>
+
 #include "catch.h"
 #include "harness.h"
 
@@ -224,4 +226,75 @@ TEST_CASE(
     tunnel.server.finish_sending();
     CHECK_THAT(proxy.wait_for_log("CONNECT [::1]:" + origin.port()),
         ContainsSubstring(" " + origin.authority() + " "));
+}
+
+#if defined(__linux__) && !defined(PORTABLE_COPY)
+
+namespace {
+
+// The descriptors that the proxy has open, by what they are.
+std::size_t open_pipes(Proxy& proxy)
+{
+    std::size_t pipes = 0;
+    const std::string folder
+        = "/proc/" + std::to_string(proxy.child().pid()) + "/fd";
+    for (const auto& entry : std::filesystem::directory_iterator{folder}) {
+        std::error_code gone;
+        const auto target = std::filesystem::read_symlink(entry, gone);
+        pipes += target.string().starts_with("pipe:");
+    }
+    return pipes;
+}
+
+}  // namespace
+
+// A pipe holds kernel memory, and there is a quota.
+TEST_CASE("a bulk direction has a pipe, and gives it back when quiet",
+    "[tunnel][splice]")
+{
+    Proxy proxy;
+    Tunnel tunnel{proxy};
+    const std::size_t before = open_pipes(proxy);
+    const std::string bytes = some_bytes(20'000'000);
+    bool is_equal = false;
+    std::size_t during = 0;
+    {
+        Background sender{[&] { tunnel.server.send(bytes); }};
+        is_equal = tunnel.client.read_exactly(10'000'000)
+            == bytes.substr(0, 10'000'000);
+        during = open_pipes(proxy);
+        is_equal = is_equal
+            && tunnel.client.read_exactly(10'000'000)
+                == bytes.substr(10'000'000);
+        sender.join();
+    }
+    CHECK(is_equal);
+    CHECK(during == before + 2);
+    const auto deadline = Clock::now() + test_deadline;
+    while (open_pipes(proxy) > before && Clock::now() < deadline)
+        std::this_thread::yield();
+    CHECK(open_pipes(proxy) == before);
+    tunnel.server.send("still here");
+    CHECK(tunnel.client.read_exactly(10) == "still here");
+}
+
+#endif
+
+// Pipes can run out in the middle of a transfer; bytes must not.
+TEST_CASE("without descriptors for a pipe, a buffer does", "[tunnel][splice]")
+{
+    // 3 standard ones, the listener, and the two sockets of the tunnel.
+    Child proxy{{"sh", "-c", "ulimit -n 8; exec \"$0\" --listen 127.0.0.1:0",
+        PROXY_BINARY}};
+    const std::string line = proxy.wait_for_line("listening");
+    TestSocket client = connect_to_port(line.substr(line.rfind(':') + 1));
+    Origin origin;
+    client.send(connect_request(origin.authority()));
+    TestSocket server = origin.accept();
+    CHECK(client.read_head() == established);
+    const std::string bytes = some_bytes(20'000'000);
+    Background sender{[&] { server.send(bytes); }};
+    const bool is_equal = client.read_exactly(bytes.size()) == bytes;
+    sender.join();
+    CHECK(is_equal);
 }
