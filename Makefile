@@ -3,6 +3,7 @@
 # make test     build and run the tests
 # make check    the tests plain, with each sanitizer and with clang++, warnings
 #               as errors, and the format
+# make bench    measure the proxy and its peers side by side
 # make format   rewrite the sources with clang-format
 # make clean    remove build/
 #
@@ -54,6 +55,14 @@ check:
 	    python3 python3-websockets
 	@.ci/check
 
+bench:
+	@.ci/need cxxopts python3 tinyproxy squid apache2
+	@$(MAKE) --no-print-directory -j$(JOBS) all build/plain/load
+	@python3 tests/bench/bench.py
+
+build/plain/load: tests/bench/load.cpp
+	$(CXX) $(FLAGS) $< -o $@
+
 $(OUT)/forward_proxy: $(STORY:%.cpp=$(OUT)/%.o) $(PARTS:%.cpp=$(OUT)/%.o)
 	$(CXX) $(FLAGS) $(sort $^) -o $@
 
@@ -72,6 +81,6 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run test test-portable check format clean
+.PHONY: all run test test-portable check bench format clean
 .DELETE_ON_ERROR:
 -include $(shell find build -name '*.d' 2>/dev/null)

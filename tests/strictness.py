@@ -634,6 +634,22 @@ class Program:
                           % (self.port, folder, folder))
         return [shutil.which("squid", path="/usr/sbin:" + os.environ["PATH"]), "-N", "-f", path]
 
+    def apache(self, folder):
+        modules = "/usr/lib/apache2/modules/mod_%s.so"
+        loads = "".join(
+            "LoadModule %s_module %s\n" % (name, modules % name)
+            for name in ("mpm_event", "authz_core", "proxy", "proxy_http", "proxy_connect"))
+        path = self.write(folder, "apache.conf", loads
+                          + "ServerName localhost\nListen 127.0.0.1:%d\nPidFile %s/pid\n"
+                          "ErrorLog %s/log\nDefaultRuntimeDir %s\nMutex file:%s\n"
+                          "ProxyRequests On\nProxyVia On\nAllowCONNECT 1-65535\n"
+                          "KeepAliveTimeout 60\nMaxKeepAliveRequests 0\n"
+                          "<Proxy *>\nRequire all granted\n</Proxy>\n"
+                          % (self.port, folder, folder, folder, folder))
+        os.chmod(folder, 0o777)
+        return [shutil.which("apache2", path="/usr/sbin:" + os.environ["PATH"]),
+                "-D", "FOREGROUND", "-f", path]
+
     @staticmethod
     def write(folder, name, text):
         path = os.path.join(folder, name)
