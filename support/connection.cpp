@@ -124,7 +124,7 @@ std::size_t Connection::read_some(
     std::span<char> buffer, const Connection& towards)
 {
     for (;;) {
-        wait_to_read(towards);
+        wait_to_read(&towards);
         if (const auto n = read_now(buffer))
             return *n;
     }
@@ -159,18 +159,19 @@ void Connection::fail_if_idle(const char* doing) const
 }
 
 bool Connection::wait_to_read(
-    const Connection& towards, milliseconds at_most) const
+    const Connection* towards, milliseconds at_most) const
 {
     const auto start = Clock::now();
     while (unread_.empty()) {
-        const auto ready = socket().wait_to_receive(towards.socket(),
+        const auto ready = socket().wait_to_receive(
+            towards == nullptr ? nullptr : &towards->socket(),
             !idle_.is_half_closed(), std::min(at_most, idle_.patience()));
         if (ready == Socket::Ready::to_receive)
             return true;
         if (ready == Socket::Ready::other_finished)
             idle_.one_direction_ended();
         if (ready == Socket::Ready::other_hung_up)
-            throw PeerError{"writing to", towards.peer_, ECONNRESET};
+            throw PeerError{"writing to", towards->peer_, ECONNRESET};
         fail_if_idle("reading from");
         if (Clock::now() - start >= at_most)
             return false;
@@ -235,7 +236,7 @@ std::optional<std::string> Connection::read_response_head(
 {
     return read_head([&](std::span<char> buffer) {
         for (;;) {
-            wait_to_read(towards);
+            wait_to_read(&towards);
             if (const auto n = receive_before(Clock::now(), buffer))
                 return *n;
         }

@@ -60,8 +60,8 @@ public:
 
     /// Waits until there is something to read, an end included; false if that
     /// took longer than `at_most`.  Fails at once if `towards`, where those
-    /// bytes should go, has hung up.
-    bool wait_to_read(const Connection& towards,
+    /// bytes should go, has hung up; it may be null.
+    bool wait_to_read(const Connection* towards,
         milliseconds at_most = milliseconds::max()) const;
 
     /// What is here already, 0 at the end of the stream; nothing if there is

@@ -20,9 +20,11 @@ using Buffer = std::array<char, 64 * 1024>;
 // an idle tunnel holds none.
 class Stream {
 public:
-    Stream(Connection& from, Connection& to,
+    // `watch`: stop when the receiver hangs up, because nobody else would see
+    // it.  In a tunnel the other direction reads from there, and does.
+    Stream(Connection& from, Connection& to, bool watch,
         std::atomic<bool>* has_read_all = nullptr)
-        : from_{from}, to_{to}, has_read_all_{has_read_all}
+        : from_{from}, to_{to}, watch_{watch}, has_read_all_{has_read_all}
     {
     }
 
@@ -30,17 +32,16 @@ public:
     std::size_t move(std::uint64_t limit)
     {
         for (;;) {
-            // The last bytes go through the buffer, see move_through_buffer().
+            if (!more_is_likely_)
+                wait();
+            // The last bytes go through the buffer: see move_through_buffer().
             if (limit <= buffer_.size())
                 pipe_.reset();
-            if (const auto n = pipe_ ? from_.splice_now(*pipe_, to_, limit)
-                                     : move_through_buffer(limit))
+            const auto n = pipe_ ? from_.splice_now(*pipe_, to_, limit)
+                                 : move_through_buffer(limit);
+            more_is_likely_ = pipe_ ? n.has_value() : n == buffer_.size();
+            if (n)
                 return *n;
-            const bool came_soon = from_.wait_to_read(to_, quiet_after);
-            if (!came_soon) {
-                pipe_.reset();
-                from_.wait_to_read(to_);
-            }
         }
     }
 
@@ -48,6 +49,14 @@ private:
     static constexpr std::size_t bulk_read = 32 * 1024;
     static constexpr int bulk_reads_in_a_row = 4;
     static constexpr milliseconds quiet_after{1000};
+
+    void wait()
+    {
+        const Connection* const watched = watch_ ? &to_ : nullptr;
+        if (pipe_ && !from_.wait_to_read(watched, quiet_after))
+            pipe_.reset();
+        from_.wait_to_read(watched);
+    }
 
     std::optional<std::size_t> move_through_buffer(std::uint64_t limit)
     {
@@ -69,7 +78,9 @@ private:
 
     Connection& from_;
     Connection& to_;
+    bool watch_;
     std::atomic<bool>* has_read_all_;
+    bool more_is_likely_ = false;  // so that it need not be waited for
     int bulk_reads_ = 0;
     std::optional<Pipe> pipe_;
     Buffer buffer_;
@@ -78,7 +89,7 @@ private:
 void copy_length(Connection& from, Connection& to, std::uint64_t length,
     std::atomic<bool>* has_read_all)
 {
-    Stream stream{from, to, has_read_all};
+    Stream stream{from, to, true, has_read_all};
     while (length > 0) {
         const std::size_t n = stream.move(length);
         if (n == 0)
@@ -121,6 +132,12 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
         to.write_all({"0\r\n", to_string(decoder.trailer()), "\r\n"});
 }
 
+void copy_until_close(Connection& from, Connection& to)
+{
+    Stream stream{from, to, true};
+    while (stream.move(UINT64_MAX) > 0) { }
+}
+
 }  // namespace
 
 void copy_body(Connection& from, Connection& to, BodyFraming framing,
@@ -136,12 +153,12 @@ void copy_body(Connection& from, Connection& to, BodyFraming framing,
     case BodyFraming::Kind::chunked:
         return copy_chunked(from, to, delimiting, has_read_all);
     case BodyFraming::Kind::until_close:
-        return copy_to_end(from, to);
+        return copy_until_close(from, to);
     }
 }
 
 void copy_to_end(Connection& from, Connection& to)
 {
-    Stream stream{from, to};
+    Stream stream{from, to, false};
     while (stream.move(UINT64_MAX) > 0) { }
 }

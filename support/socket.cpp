@@ -400,12 +400,12 @@ std::optional<std::size_t> Socket::splice(Direction direction, int pipe_end,
 #endif
 
 std::optional<Socket::Ready> Socket::wait_to_receive(
-    const Socket& other, bool notice_fin, milliseconds patience) const
+    const Socket* other, bool notice_fin, milliseconds patience) const
 {
     const short events = notice_fin ? POLLRDHUP : 0;
-    std::array<pollfd, 2> waiting{
-        {{descriptor_, POLLIN, 0}, {other.descriptor_, events, 0}}};
-    if (!wait_for(waiting, patience))
+    std::array<pollfd, 2> waiting{{{descriptor_, POLLIN, 0},
+        {other == nullptr ? -1 : other->descriptor_, events, 0}}};
+    if (!wait_for({waiting.data(), other == nullptr ? 1U : 2U}, patience))
         return std::nullopt;
     if (waiting[0].revents != 0)
         return Ready::to_receive;

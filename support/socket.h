@@ -61,11 +61,11 @@ public:
 
     enum class Ready { to_receive, other_finished, other_hung_up };
 
-    /// Waits until there is something to receive, an end included, or until
-    /// `other` is reset, or shut down in both directions.  With `notice_fin`
-    /// (Linux only), also until the peer of `other` has finished sending.
+    /// Waits until there is something to receive, an end included; or until
+    /// `other`, if there is one, is reset or shut down in both directions. With
+    /// `notice_fin` (Linux only), also until its peer has finished sending.
     std::optional<Ready> wait_to_receive(
-        const Socket& other, bool notice_fin, milliseconds patience) const;
+        const Socket* other, bool notice_fin, milliseconds patience) const;
 
     void finish_sending() const noexcept;  ///< the peer reads end of stream
     void shut_down() const noexcept;  ///< both directions; wakes all threads

@@ -2,8 +2,8 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 
@@ -37,13 +37,14 @@ class FirstCause {
 public:
     void note(const std::string& words)
     {
-        std::call_once(first_, [&] { words_ = words; });
+        if (!noted_.test_and_set())
+            words_ = words;
     }
     /// To be asked when those threads have been joined.
     const std::string& words() const { return words_; }
 
 private:
-    std::once_flag first_;
+    std::atomic_flag noted_;
     std::string words_;
 };
 

@@ -38,7 +38,7 @@ TEST_CASE("waiting ends with the patience", "[socket]")
     const auto [a, b] = socket_pair();
     std::array<char, 10> buffer;
     CHECK_FALSE(a.receive(buffer, 1ms));
-    CHECK_FALSE(a.wait_to_receive(b, true, 1ms));
+    CHECK_FALSE(a.wait_to_receive(&b, true, 1ms));
     const std::string much(1'000'000, 'x');
     const std::string_view bytes = much;
     std::size_t sent = 0;
@@ -58,7 +58,8 @@ TEST_CASE("shutting down wakes a thread that waits", "[socket][P7]")
     }
     SECTION("to receive elsewhere, for there")
     {
-        CHECK(c.wait_to_receive(a, false, 10s) == Socket::Ready::other_hung_up);
+        CHECK(
+            c.wait_to_receive(&a, false, 10s) == Socket::Ready::other_hung_up);
     }
     waker.join();
 }
@@ -69,7 +70,7 @@ TEST_CASE("bytes come before the hang-up of the other", "[socket]")
     const auto [c, d] = socket_pair();
     send(b, "x");
     c.shut_down();
-    CHECK(a.wait_to_receive(c, false, 10s) == Socket::Ready::to_receive);
+    CHECK(a.wait_to_receive(&c, false, 10s) == Socket::Ready::to_receive);
 }
 
 TEST_CASE("a FIN of the other is told from its hang-up", "[socket]")
@@ -77,10 +78,10 @@ TEST_CASE("a FIN of the other is told from its hang-up", "[socket]")
     const auto [a, b] = socket_pair();
     const auto [c, d] = socket_pair();
     d.finish_sending();
-    CHECK_FALSE(a.wait_to_receive(c, false, 1ms));
-    CHECK(a.wait_to_receive(c, true, 10s) == Socket::Ready::other_finished);
+    CHECK_FALSE(a.wait_to_receive(&c, false, 1ms));
+    CHECK(a.wait_to_receive(&c, true, 10s) == Socket::Ready::other_finished);
     c.shut_down();
-    CHECK(a.wait_to_receive(c, true, 10s) == Socket::Ready::other_hung_up);
+    CHECK(a.wait_to_receive(&c, true, 10s) == Socket::Ready::other_hung_up);
 }
 
 TEST_CASE("sending to nobody is an error, and no signal", "[socket][P48]")
