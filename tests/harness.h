@@ -144,6 +144,7 @@ public:
     TestSocket connect() const { return connect_to_port(port_); }
     std::string authority() const { return "127.0.0.1:" + port_; }
     Child& child() { return *child_; }
+    int pid() const { return child_->pid(); }
 
     /// The next line of the log that contains the text.
     std::string wait_for_log(const std::string& text)

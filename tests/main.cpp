@@ -2,6 +2,8 @@
 #define CATCH_CONFIG_RUNNER
 #include "catch.h"
 
+#include <sys/resource.h>
+
 #include <csignal>
 #include <cstdio>
 
@@ -31,6 +33,10 @@ int main(int argc, char* argv[])
 {
     // A proxy under test that dies must fail its test, not end all of them.
     std::signal(SIGPIPE, SIG_IGN);
+    rlimit limit{};  // for the tests that hold a thousand connections
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
     const int status = Catch::Session().run(argc, argv);
     std::printf("%llu passed, %llu failed\n",
         static_cast<unsigned long long>(test_cases.passed),
