@@ -76,7 +76,8 @@ $(OUT)/%.o: %.cpp
 $(OUT)/tests/%.o: FLAGS += -DPROXY_BINARY='"$(OUT)/forward_proxy"'
 
 format:
-	clang-format -i *.h *.cpp support/*.h support/*.cpp tests/*.h tests/*.cpp
+	clang-format -i *.h *.cpp support/*.h support/*.cpp tests/*.h tests/*.cpp \
+	    tests/bench/*.cpp
 
 clean:
 	rm -rf build

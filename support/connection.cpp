@@ -26,6 +26,12 @@ void IdleTimer::one_direction_ended() noexcept
     bytes_moved();
 }
 
+void IdleTimer::exchange_begins() noexcept
+{
+    half_closed_ = false;
+    bytes_moved();
+}
+
 milliseconds IdleTimer::limit() const noexcept
 {
     return half_closed_ ? std::min(open_limit_, half_closed_limit)
@@ -211,6 +217,7 @@ std::optional<std::string> Connection::read_head(Receive receive)
 std::optional<std::string> Connection::read_request_head(
     milliseconds head_timeout)
 {
+    idle_.exchange_begins();
     if (bytes_read_ > 0 && unread_.empty()) {
         std::array<char, head_buffer_size> buffer;
         const auto n = receive_unless_idle(buffer);

@@ -28,6 +28,7 @@ public:
 
     void bytes_moved() noexcept;
     void one_direction_ended() noexcept;
+    void exchange_begins() noexcept;  ///< both directions count as open again
 
     bool is_half_closed() const noexcept { return half_closed_; }
     bool has_expired() const noexcept;

@@ -161,4 +161,6 @@ TEST_CASE("the idle timer starts anew with each byte", "[connection][P6][P9]")
     half_closed.one_direction_ended();
     CHECK(half_closed.is_half_closed());
     CHECK(half_closed.patience() <= IdleTimer::half_closed_limit);
+    half_closed.exchange_begins();
+    CHECK_FALSE(half_closed.is_half_closed());
 }

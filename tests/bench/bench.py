@@ -23,30 +23,30 @@ from strictness import Program, ROOT  # noqa: E402  (its folder had to be named)
 
 LOAD = os.path.join(ROOT, "build/plain/load")
 GIB = 1 << 30
+NAMES = ["ours", "tinyproxy", "squid", "apache"]
 
 
 class Row:
     """What is measured, who takes part, and how a run of `load` is called."""
 
-    def __init__(self, name, mode, n, clients=1, tunnel=False, bulk=False):
+    def __init__(self, name, mode, n, clients=1, bulk=False):
         self.name = name
         self.mode = mode
         self.n = n
         self.clients = clients
         self.smaller_is_better = mode == "rtt"
         self.bulk = bulk
-        self.peers = ["ours", "tinyproxy", "squid", "apache"] + ["haproxy"] * tunnel
 
 
 ROWS = [
-    Row("tunnel, download", "down", GIB, tunnel=True, bulk=True),
-    Row("tunnel, upload", "up", GIB, tunnel=True, bulk=True),
+    Row("tunnel, download", "down", GIB, bulk=True),
+    Row("tunnel, upload", "up", GIB, bulk=True),
     Row("relay, download", "relay", GIB, bulk=True),
     Row("small GET, 16 clients kept alive", "kept", 16000, 16),
     Row("small GET, new connection each", "new", 6000, 16),
     Row("CONNECT, a byte, close, 16 at a time", "connect", 6000, 16),
-    Row("round trip in a tunnel, 1", "rtt", 10000, 1, tunnel=True),
-    Row("round trip in a tunnel, 50", "rtt", 25000, 50, tunnel=True),
+    Row("round trip in a tunnel, 1", "rtt", 10000, 1),
+    Row("round trip in a tunnel, 50", "rtt", 25000, 50),
 ]
 
 
@@ -84,8 +84,8 @@ def measure(row, program):
 
 def run_row(row, programs, rounds):
     """Results of each participant, round by round: {name: [result]}."""
-    results = {name: [] for name in ["direct"] + row.peers}
-    costs = {name: [] for name in row.peers}
+    results = {name: [] for name in ["direct"] + NAMES}
+    costs = {name: [] for name in NAMES}
     for _ in range(rounds):
         for name in results:
             if name != "direct" and name not in programs:
@@ -106,9 +106,6 @@ def share(row, results, name):
     ratio = direct / mine if row.smaller_is_better else mine / direct
     spread = (max(results[name]) - min(results[name])) / mine / 2
     return ratio, 100 * spread
-
-
-NAMES = ["ours", "tinyproxy", "squid", "apache", "haproxy"]
 
 
 def markdown(table):
@@ -132,7 +129,7 @@ def markdown(table):
 
 
 COLOURS = {"ours": "#c2410c", "tinyproxy": "#64748b", "squid": "#0f766e",
-           "apache": "#7c3aed", "haproxy": "#ca8a04"}
+           "apache": "#7c3aed"}
 
 
 def svg(table):
@@ -184,7 +181,7 @@ def main():
     parser.add_argument("--out", default=os.path.join(ROOT, "build"))
     arguments = parser.parse_args()
     folders = []
-    programs = start([n for n in NAMES if n != "haproxy"], folders)
+    programs = start(NAMES, folders)
     try:
         table = []
         for row in ROWS:
