@@ -56,14 +56,17 @@ struct PeerError : std::runtime_error {
 /// One thread may read while another writes.  Errors are PeerErrors.
 class Connection {
 public:
+    /// A century: milliseconds::max() overflows when compared with nanoseconds.
+    static constexpr milliseconds forever = std::chrono::hours{24 * 365 * 100};
+
     /// The timer must outlive the Connection.
     Connection(NamedSocket socket, Peer peer, IdleTimer& idle);
 
     /// Waits until there is something to read, an end included; false if that
     /// took longer than `at_most`.  Fails at once if `towards`, where those
     /// bytes should go, has hung up; it may be null.
-    bool wait_to_read(const Connection* towards,
-        milliseconds at_most = milliseconds::max()) const;
+    bool wait_to_read(
+        const Connection* towards, milliseconds at_most = forever) const;
 
     /// What is here already, 0 at the end of the stream; nothing if there is
     /// nothing yet.

@@ -121,6 +121,22 @@ TEST_CASE("reading stops when the receiver has hung up", "[connection]")
     CHECK_THROWS_AS(from.near.read_response_head(to.near), PeerError);
 }
 
+// A wake-up for another reason, here the FIN, is not the end of the patience.
+TEST_CASE("waiting goes on when the receiver has only finished",
+    "[connection][half-close]")
+{
+    Ends from;
+    Ends to;
+    to.far.finish_sending();
+    CHECK_FALSE(from.near.wait_to_read(&to.near, 10ms));
+    CHECK(to.idle.is_half_closed() == false);
+    CHECK(from.idle.is_half_closed());
+    Background sender{[&] { from.far.send("x"); }};
+    CHECK(from.near.wait_to_read(&to.near));
+    sender.join();
+    CHECK(read_some(from.near) == "x");
+}
+
 // A slow reader loses nothing (P12).
 TEST_CASE(
     "everything is written, however slowly it is read", "[connection][P12]")
