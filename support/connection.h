@@ -3,7 +3,7 @@
 //
 // Reading a head stops at its empty line, but recv() does not: whatever arrived
 // behind it (a body, a TLS ClientHello, the next request) waits in unread_ and
-// is the first thing that read_some() gives.  So it cannot be forgotten.
+// is the first thing that is read from then on.  So it cannot be forgotten.
 
 #pragma once
 

@@ -1,8 +1,7 @@
 // socket -- TCP sockets that close themselves, and the calls that make them.
 //
-// System calls on sockets stand here and in copy.cpp, nowhere else.  Failures
-// are thrown as std::system_error; the end of the stream is no failure, and is
-// the value 0.
+// System calls on sockets stand here and nowhere else.  Failures are thrown as
+// std::system_error; the end of the stream is no failure, and is the value 0.
 
 #pragma once
 

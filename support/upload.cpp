@@ -21,7 +21,7 @@ void Upload::wait()
 }
 
 // Shutting down the server's side wakes a thread that writes there, and one
-// that waits for the client as well: see Connection::read_some.
+// that waits for the client as well: see Connection::wait_to_read.
 void Upload::stop()
 {
     if (thread_.joinable())
