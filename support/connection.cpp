@@ -90,12 +90,11 @@ try {
     throw PeerError{doing, peer_, error.code().value()};
 }
 
-std::optional<std::size_t> Connection::receive_before(
-    Clock::time_point deadline, std::span<char> buffer)
+std::optional<std::size_t> Connection::receive(
+    std::span<char> buffer, milliseconds patience)
 {
-    const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
     const auto n = naming_peer("reading from",
-        [&] { return socket().receive(buffer, std::max(left, 0ms)); });
+        [&] { return socket().receive(buffer, std::max(patience, 0ms)); });
     if (n)
         idle_.bytes_moved();
     return n;
@@ -105,8 +104,7 @@ std::optional<std::size_t> Connection::receive_unless_idle(
     std::span<char> buffer)
 {
     do {
-        const auto deadline = Clock::now() + idle_.patience();
-        if (const auto n = receive_before(deadline, buffer))
+        if (const auto n = receive(buffer, idle_.patience()))
             return n;
     } while (!idle_.has_expired());
     return std::nullopt;
@@ -115,7 +113,7 @@ std::optional<std::size_t> Connection::receive_unless_idle(
 std::optional<std::size_t> Connection::read_now(std::span<char> buffer)
 {
     if (unread_.empty()) {
-        const auto n = receive_before(Clock::now(), buffer);
+        const auto n = receive(buffer, 0ms);
         bytes_read_ += n.value_or(0);
         return n;
     }
@@ -227,7 +225,9 @@ std::optional<std::string> Connection::read_request_head(
     }
     const auto deadline = Clock::now() + head_timeout;
     return read_head([&](std::span<char> buffer) {
-        const auto n = receive_before(deadline, buffer);
+        const auto left
+            = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+        const auto n = receive(buffer, left);
         if (!n && unread_.empty())
             throw PeerError{"waiting for a request from", peer_, ETIMEDOUT};
         if (!n)
@@ -244,7 +244,7 @@ std::optional<std::string> Connection::read_response_head(
     return read_head([&](std::span<char> buffer) {
         for (;;) {
             wait_to_read(&towards);
-            if (const auto n = receive_before(Clock::now(), buffer))
+            if (const auto n = receive(buffer, 0ms))
                 return *n;
         }
     });

@@ -115,8 +115,8 @@ public:
 private:
     template <typename Receive>
     std::optional<std::string> read_head(Receive receive);
-    std::optional<std::size_t> receive_before(
-        Clock::time_point deadline, std::span<char> buffer);
+    std::optional<std::size_t> receive(
+        std::span<char> buffer, milliseconds patience);
     std::optional<std::size_t> receive_unless_idle(std::span<char> buffer);
     void fail_if_idle(const char* doing) const;
     template <typename Call> auto naming_peer(const char* doing, Call call);

@@ -132,9 +132,9 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
         to.write_all({"0\r\n", to_string(decoder.trailer()), "\r\n"});
 }
 
-void copy_until_close(Connection& from, Connection& to)
+void copy_all(Connection& from, Connection& to, bool watch)
 {
-    Stream stream{from, to, true};
+    Stream stream{from, to, watch};
     while (stream.move(UINT64_MAX) > 0) { }
 }
 
@@ -153,12 +153,11 @@ void copy_body(Connection& from, Connection& to, BodyFraming framing,
     case BodyFraming::Kind::chunked:
         return copy_chunked(from, to, delimiting, has_read_all);
     case BodyFraming::Kind::until_close:
-        return copy_until_close(from, to);
+        return copy_all(from, to, true);
     }
 }
 
 void copy_to_end(Connection& from, Connection& to)
 {
-    Stream stream{from, to, false};
-    while (stream.move(UINT64_MAX) > 0) { }
+    copy_all(from, to, false);
 }

@@ -247,15 +247,6 @@ void check_transfer_encoding(const Fields& fields, Version version)
     throw malformed("Transfer-Encoding is not exactly \"chunked\"");
 }
 
-std::string lower_case(std::string_view text)
-{
-    std::string lower{text};
-    for (char& c : lower)
-        if (c >= 'A' && c <= 'Z')
-            c = static_cast<char>(c - 'A' + 'a');
-    return lower;
-}
-
 }  // namespace
 
 // from_chars() alone would stop at the first stray byte and call it a success.
@@ -483,13 +474,13 @@ HttpTarget parse_absolute_form(std::string_view target, std::string_view method)
             "the request target is not a whole URI, so this request was meant "
             "for a server"};
     const std::size_t scheme_end = target.find("://");
-    const std::string scheme = lower_case(target.substr(0, scheme_end));
+    const std::string_view scheme = target.substr(0, scheme_end);
     if (scheme_end == std::string_view::npos)
         throw malformed("the request target is not an absolute URI");
-    if (scheme == "https")
+    if (equal_ignoring_case(scheme, "https"))
         throw MessageError{Problem::needs_connect,
             "an https URI goes through a tunnel: use CONNECT"};
-    if (scheme != "http")
+    if (!equal_ignoring_case(scheme, "http"))
         throw malformed("the URI scheme is not http");
 
     const std::string_view rest = target.substr(scheme_end + 3);

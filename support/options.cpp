@@ -17,24 +17,27 @@ cxxopts::Options describe_options()
 {
     cxxopts::Options description{"forward_proxy",
         "An HTTP/1.1 forward proxy that can be read in one sitting.\n"};
-    const auto text = [](const char* standard = nullptr) {
-        const auto value = cxxopts::value<std::string>();
-        return standard == nullptr ? value : value->default_value(standard);
+    const auto text = [](const char* standard) {
+        return cxxopts::value<std::string>()->default_value(standard);
     };
-    description.add_options()("listen",
-        "listen there; may be repeated; port 0 picks a free one "
-        "(default: 127.0.0.1:3128)",
-        cxxopts::value<Strings>(),
-        "HOST:PORT")("user", "ask for these proxy credentials; may be repeated",
-        cxxopts::value<Strings>(), "NAME:PASSWORD")("max-clients",
-        "more than these get 503 at once", text("10000"),
-        "N")("connect-timeout", "for all addresses of a host together",
-        text("10"), "SECONDS")("head-timeout", "for a whole request head",
-        text("30"), "SECONDS")("idle-timeout",
-        "silence of both client and server", text("600"), "SECONDS")("log",
-        "one line per exchange: text, json or off", text("text"),
-        "FORMAT")("version", "print the version and stop")(
-        "help", "print this text and stop");
+    // clang-format off
+    description.add_options()
+        ("listen", "listen there; may be repeated; port 0 picks a free one "
+            "(default: 127.0.0.1:3128)",
+            cxxopts::value<Strings>(), "HOST:PORT")
+        ("user", "ask for these proxy credentials; may be repeated",
+            cxxopts::value<Strings>(), "NAME:PASSWORD")
+        ("max-clients", "more than these get 503 at once", text("10000"), "N")
+        ("connect-timeout", "for all addresses of a host together", text("10"),
+            "SECONDS")
+        ("head-timeout", "for a whole request head", text("30"), "SECONDS")
+        ("idle-timeout", "silence of both client and server", text("600"),
+            "SECONDS")
+        ("log", "one line per exchange: text, json or off", text("text"),
+            "FORMAT")
+        ("version", "print the version and stop")
+        ("help", "print this text and stop");
+    // clang-format on
     return description;
 }
 
@@ -80,12 +83,10 @@ milliseconds parse_seconds(const std::string& option, const std::string& text)
 
 std::size_t parse_count(const std::string& option, const std::string& text)
 {
-    std::size_t number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stopped_at, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc{} || stopped_at != end || number == 0)
+    const auto number = parse_digits(text);
+    if (!number || *number == 0)
         throw bad_value(option, text, "a number from 1 on");
-    return number;
+    return static_cast<std::size_t>(*number);
 }
 
 LogFormat parse_log_format(const std::string& text)

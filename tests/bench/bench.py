@@ -121,7 +121,7 @@ def markdown(table):
                 cell += ", %.2f s/GiB" % statistics.median(costs[name])
             cells.append(cell)
         ours, _ = share(row, results, "ours")
-        peers = [share(row, results, n)[0] for n in ("tinyproxy", "squid", "apache")]
+        peers = [share(row, results, n)[0] for n in NAMES[1:]]
         best = max([p for p in peers if p], default=None)
         cells.append("%.2f" % (ours / best) if ours and best else "-")
         lines.append("| " + row.name + " | " + " | ".join(cells) + " |")
