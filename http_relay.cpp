@@ -98,8 +98,9 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
         && !has_token(request.fields, "Connection", "close");
 
     exchange.status = response.head.status;
-    client.write_all({to_string(response_to_forward(
-        response.head, delimiting, keep_open, pseudonym()))});
+    client.write_head(to_string(response_to_forward(
+                          response.head, delimiting, keep_open, pseudonym())),
+        server, response.body);
     try {
         copy_body(server, client, response.body, delimiting);
     } catch (const std::exception&) {
@@ -132,8 +133,9 @@ bool relay(Connection& client, const RequestHead& request,
     Connection server = connect_to_origin(
         target.authority, options.connect_timeout, client.idle(), exchange);
     or_bad_gateway([&] {
-        server.write_all(
-            {to_string(request_to_forward(request, target, pseudonym()))});
+        server.write_head(
+            to_string(request_to_forward(request, target, pseudonym())), client,
+            request_body);
     });
     Upload upload{client, server, request_body};  // in a thread of its own
     try {

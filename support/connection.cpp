@@ -97,6 +97,7 @@ std::optional<std::size_t> Connection::receive(
         [&] { return socket().receive(buffer, std::max(patience, 0ms)); });
     if (n)
         idle_.bytes_moved();
+    ended_ = ended_ || n == 0;
     return n;
 }
 
@@ -143,6 +144,7 @@ std::optional<std::size_t> Connection::splice_now(
     });
     if (!filled)
         return std::nullopt;
+    ended_ = *filled == 0;
     bytes_read_ += *filled;
     for (std::size_t left = *filled; left > 0;) {
         idle_.bytes_moved();
@@ -250,7 +252,19 @@ std::optional<std::string> Connection::read_response_head(
     });
 }
 
-void Connection::write_all(std::initializer_list<std::string_view> pieces)
+// A body in chunks is left out: what is here may not hold any of its data yet,
+// and then the head would wait.
+void Connection::write_head(
+    std::string_view head, const Connection& from, BodyFraming body)
+{
+    const bool body_is_here = from.unread_size() > 0
+        && (body.kind == BodyFraming::Kind::until_close
+            || (body.kind == BodyFraming::Kind::length && body.length > 0));
+    write_pieces({head}, body_is_here);
+}
+
+void Connection::write_pieces(
+    std::initializer_list<std::string_view> pieces, bool more_follows)
 {
     std::array<std::string_view, 4> left{};
     std::copy(pieces.begin(), pieces.end(), left.begin());
@@ -261,7 +275,7 @@ void Connection::write_all(std::initializer_list<std::string_view> pieces)
         }
         auto sent = naming_peer("writing to", [&] {
             return socket().send_some(
-                std::span{left}.subspan(next), idle_.patience());
+                std::span{left}.subspan(next), idle_.patience(), more_follows);
         });
         if (!sent) {
             fail_if_idle("writing to");
@@ -279,6 +293,8 @@ void Connection::write_all(std::initializer_list<std::string_view> pieces)
 
 void Connection::close_gently() noexcept
 try {
+    if (ended_)
+        return;  // nothing more can arrive
     socket().finish_sending();
     std::array<char, head_buffer_size> buffer;
     const auto deadline = Clock::now() + drain_limit;

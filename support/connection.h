@@ -98,7 +98,15 @@ public:
     std::optional<std::string> read_response_head(const Connection& towards);
 
     /// Sends all pieces, four at most, together.
-    void write_all(std::initializer_list<std::string_view> pieces);
+    void write_all(std::initializer_list<std::string_view> pieces)
+    {
+        write_pieces(pieces, false);
+    }
+
+    /// Sends a head; in one packet with the beginning of its body, if that is
+    /// already here, where `body` comes from.
+    void write_head(
+        std::string_view head, const Connection& from, BodyFraming body);
 
     /// Sends the end of our stream, then reads and drops what still arrives,
     /// for a bounded time: closing over unread bytes would be an RST, which
@@ -119,6 +127,8 @@ private:
         std::span<char> buffer, milliseconds patience);
     std::optional<std::size_t> receive_unless_idle(std::span<char> buffer);
     void fail_if_idle(const char* doing) const;
+    void write_pieces(
+        std::initializer_list<std::string_view> pieces, bool more_follows);
     template <typename Call> auto naming_peer(const char* doing, Call call);
 
     NamedSocket socket_;
@@ -127,6 +137,7 @@ private:
 
     // For the thread that reads:
     std::string unread_;
+    bool ended_ = false;  // the end of the stream was read
     std::uint64_t bytes_read_ = 0;
 
     // For the thread that writes:

@@ -22,6 +22,9 @@
 #ifndef MSG_NOSIGNAL  // macOS; main() ignores SIGPIPE as well
 #define MSG_NOSIGNAL 0
 #endif
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
 #ifndef POLLRDHUP
 #define POLLRDHUP 0
 #endif
@@ -61,13 +64,11 @@ public:
         is_open_[index] = true;
     }
 
-    // Closes under the lock: a number must not be given out again between the
-    // close and its removal from this table.
-    void close(int descriptor)
+    // To be called before the close, which lets the number be given out again.
+    void remove(int descriptor)
     {
         const std::lock_guard lock{mutex_};
         is_open_[static_cast<std::size_t>(descriptor)] = false;
-        ::close(descriptor);
     }
 
     void shut_down_all()
@@ -358,8 +359,10 @@ Socket::Socket(int descriptor) : descriptor_{descriptor}
 
 Socket::~Socket()
 {
-    if (descriptor_ >= 0)
-        open_sockets().close(descriptor_);
+    if (descriptor_ >= 0) {
+        open_sockets().remove(descriptor_);
+        ::close(descriptor_);
+    }
 }
 
 std::optional<std::size_t> Socket::receive(
@@ -371,8 +374,11 @@ std::optional<std::size_t> Socket::receive(
 }
 
 std::optional<std::size_t> Socket::send_some(
-    std::span<const std::string_view> pieces, milliseconds patience) const
+    std::span<const std::string_view> pieces, milliseconds patience,
+    bool more_follows) const
 {
+    const int flags
+        = MSG_DONTWAIT | MSG_NOSIGNAL | (more_follows ? MSG_MORE : 0);
     std::array<iovec, 4> parts{};
     const std::size_t used = std::min(pieces.size(), parts.size());
     for (std::size_t i = 0; i < used; ++i)
@@ -380,9 +386,8 @@ std::optional<std::size_t> Socket::send_some(
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(used);
-    return call_when_ready("send", descriptor_, POLLOUT, patience, [&] {
-        return ::sendmsg(descriptor_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    });
+    return call_when_ready("send", descriptor_, POLLOUT, patience,
+        [&] { return ::sendmsg(descriptor_, &message, flags); });
 }
 
 #ifdef __linux__

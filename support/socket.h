@@ -47,9 +47,11 @@ public:
         std::span<char> buffer, milliseconds patience) const;
 
     /// The number of bytes sent from the front of the pieces together, which
-    /// are four at most.  Never raises SIGPIPE.
+    /// are four at most.  With `more_follows` they may wait for the next ones,
+    /// to share a packet.  Never raises SIGPIPE.
     std::optional<std::size_t> send_some(
-        std::span<const std::string_view> pieces, milliseconds patience) const;
+        std::span<const std::string_view> pieces, milliseconds patience,
+        bool more_follows = false) const;
 
     enum class Direction { receive, send };
 

@@ -1,5 +1,11 @@
 #include "support/connection.h"
 
+#ifdef __linux__
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#endif
+
 #include <array>
 #include <cerrno>
 
@@ -180,3 +186,63 @@ TEST_CASE("the idle timer starts anew with each byte", "[connection][P6][P9]")
     half_closed.exchange_begins();
     CHECK_FALSE(half_closed.is_half_closed());
 }
+
+#ifdef __linux__
+
+namespace {
+
+// How many packets with data the connection has sent.
+unsigned packets_sent(const Connection& connection)
+{
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    ::getsockopt(connection.socket().descriptor(), IPPROTO_TCP, TCP_INFO, &info,
+        &length);
+    return info.tcpi_data_segs_out;
+}
+
+std::pair<Socket, Socket> tcp_pair()
+{
+    const NamedSocket listener = listen_on({"127.0.0.1", "0"});
+    Socket first
+        = connect_to(parse_authority_form(listener.address), 10s).peer.socket;
+    return {std::move(first), accept_from(listener.socket).socket};
+}
+
+}  // namespace
+
+TEST_CASE("a head and a body that is here share a packet", "[connection]")
+{
+    Ends to{20s, tcp_pair()};
+    Ends from;
+    from.near.unread("body");
+    to.near.write_head("head ", from.near, {BodyFraming::Kind::length, 4});
+    to.near.write_all({"body"});
+    CHECK(to.far.read_exactly(9) == "head body");
+    CHECK(packets_sent(to.near) == 1);
+}
+
+TEST_CASE("a head does not wait for a body that is not here", "[connection]")
+{
+    using Kind = BodyFraming::Kind;
+    Ends to{20s, tcp_pair()};
+    Ends from;
+    SECTION("none has arrived")
+    {
+        to.near.write_head("head", from.near, {Kind::length, 4});
+    }
+    SECTION("there will be none")
+    {
+        from.near.unread("the next request");
+        to.near.write_head("head", from.near, {Kind::none, 0});
+    }
+    SECTION("it may be the beginning of a chunk's head")
+    {
+        from.near.unread("1");
+        to.near.write_head("head", from.near, {Kind::chunked, 0});
+    }
+    CHECK(packets_sent(to.near) == 1);
+    CHECK(to.far.read_exactly(4) == "head");
+}
+
+#endif
