@@ -72,10 +72,11 @@ bool switch_protocols(Connection& client, Connection& server,
     const ResponseHead& head, Upload& upload, Exchange& exchange)
 {
     upload.wait();
+    exchange.ending = "protocol switched, "
+        + tunnel(client, server,
+            to_string(response_to_forward(
+                head, Delimiting::as_received, true, pseudonym())));
     exchange.status = head.status;
-    client.write_all({to_string(response_to_forward(
-        head, Delimiting::as_received, true, pseudonym()))});
-    exchange.ending = "protocol switched, " + tunnel(client, server);
     return false;
 }
 

@@ -20,9 +20,10 @@
 namespace {
 
 // Copies one direction until its sender finishes, then finishes it too.
-void pump(Connection& from, Connection& to, const char* end_of_stream,
-    FirstCause& ending) noexcept
+void pump(Connection& from, Connection& to, std::string_view greeting,
+    const char* end_of_stream, FirstCause& ending) noexcept
 try {
+    to.write_all({greeting});
     copy_to_end(from, to);
     ending.note(end_of_stream);
     from.idle().one_direction_ended();
@@ -44,20 +45,23 @@ try {
 //
 // The caller owns both connections, and its thread is one of the two.  It joins
 // the other before it returns, so each descriptor is closed once, by the
-// caller, when nobody uses it any more.
-std::string tunnel(Connection& client, Connection& server)
+// caller, when nobody uses it any more.  The other is the one that ends first
+// most of the time, and then need not be waited for.
+std::string tunnel(
+    Connection& client, Connection& server, std::string_view greeting)
 {
     FirstCause ending;
-    std::thread towards_client{
-        [&] { pump(server, client, "server finished first", ending); }};
-    pump(client, server, "client finished first", ending);
-    towards_client.join();
+    std::thread towards_server{
+        [&] { pump(client, server, "", "client finished first", ending); }};
+    pump(server, client, greeting, "server finished first", ending);
+    towards_server.join();
     return ending.words();
 }
 
-// Connect first, answer second: once the 200 is out, no failure can be told.
-// Bytes that arrived behind the head wait in `client`, and go to the server
-// before anything else does; nothing of the server's is read before the 200.
+// Connect first, get the second thread, then answer: once the 200 is out, no
+// failure can be told.  Bytes that arrived behind the head wait in `client`,
+// and go to the server before anything else does; nothing of the server's is
+// read before the 200.
 bool serve_connect(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange)
 {
@@ -68,8 +72,8 @@ bool serve_connect(Connection& client, const RequestHead& request,
     Connection server = connect_to_origin(
         origin, options.connect_timeout, client.idle(), exchange);
 
+    exchange.ending
+        = tunnel(client, server, "HTTP/1.1 200 Connection established\r\n\r\n");
     exchange.status = 200;
-    client.write_all({"HTTP/1.1 200 Connection established\r\n\r\n"});
-    exchange.ending = tunnel(client, server);
     return false;
 }

@@ -13,5 +13,8 @@
 bool serve_connect(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange);
 
-/// Copies both ways until both directions have ended; gives how, in words.
-std::string tunnel(Connection& client, Connection& server);
+/// Sends the client the greeting, then copies both ways until both directions
+/// have ended; gives how, in words.  Throws, with nothing sent, if there is no
+/// thread to be had.
+std::string tunnel(
+    Connection& client, Connection& server, std::string_view greeting);
