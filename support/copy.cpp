@@ -4,20 +4,28 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "pipe.h"
+#include "process.h"
 
 namespace {
 
-using Buffer = std::array<char, 64 * 1024>;
+// How much one read can give, one system call after another.  A message is
+// often small, and many tunnels are idle, so each begins with little.
+constexpr std::size_t small_buffer_size = 1024;
+constexpr std::size_t large_buffer_size = 64 * 1024;
 
-// One direction of bytes that are passed on as they are.
-//
-// It begins with a buffer: most messages are small, and a system call each way
-// is all they need.  When one read after another brings a lot, a pipe takes
-// over.  When nothing comes at once any more, the pipe is given back, so that
-// an idle tunnel holds none.
+auto new_large_buffer()
+{
+    return std::make_unique_for_overwrite<char[]>(large_buffer_size);
+}
+
+// One direction of bytes that are passed on as they are, in three gears: a
+// small buffer, a large one, a pipe.  Whoever fills a buffer gets the next
+// gear; after a second of quiet it is given back, so that an idle tunnel holds
+// neither a large buffer nor a pipe.
 class Stream {
 public:
     // `watch`: stop when the receiver hangs up, because nobody else would see
@@ -34,12 +42,13 @@ public:
         for (;;) {
             if (!more_is_likely_)
                 wait();
-            // The last bytes go through the buffer: see move_through_buffer().
-            if (limit <= buffer_.size())
+            // The last bytes go through a buffer: see move_through_buffer().
+            if (limit <= large_buffer_size)
                 pipe_.reset();
             const auto n = pipe_ ? from_.splice_now(*pipe_, to_, limit)
                                  : move_through_buffer(limit);
-            more_is_likely_ = pipe_ ? n.has_value() : n == buffer_.size();
+            if (pipe_)
+                more_is_likely_ = n.has_value();
             if (n)
                 return *n;
         }
@@ -53,27 +62,39 @@ private:
     void wait()
     {
         const Connection* const watched = watch_ ? &to_ : nullptr;
-        if (pipe_ && !from_.wait_to_read(watched, quiet_after))
+        if (!from_.wait_to_read(watched, quiet_after)) {
+            large_buffer_.reset();
             pipe_.reset();
+            give_back_unused_stack();
+        }
         from_.wait_to_read(watched);
     }
 
     std::optional<std::size_t> move_through_buffer(std::uint64_t limit)
     {
-        const std::span piece{buffer_.data(),
-            static_cast<std::size_t>(
-                std::min<std::uint64_t>(limit, buffer_.size()))};
-        const auto n = from_.read_now(piece);
+        const std::span<char> buffer = large_buffer_
+            ? std::span{large_buffer_.get(), large_buffer_size}
+            : std::span{small_buffer_};
+        const auto n = from_.read_now(buffer.first(static_cast<std::size_t>(
+            std::min<std::uint64_t>(limit, buffer.size()))));
         if (n == limit && has_read_all_ != nullptr)
             *has_read_all_ = true;
         if (n && *n > 0)
-            to_.write_all({{buffer_.data(), *n}});
-        bulk_reads_ = n >= bulk_read ? bulk_reads_ + 1 : 0;
+            to_.write_all({{buffer.data(), *n}});
+        more_is_likely_ = n == buffer.size();
+        shift_up(n.value_or(0));
+        return n;
+    }
+
+    void shift_up(std::size_t read)
+    {
+        if (!large_buffer_ && more_is_likely_)
+            large_buffer_ = new_large_buffer();
+        bulk_reads_ = read >= bulk_read ? bulk_reads_ + 1 : 0;
         if (bulk_reads_ == bulk_reads_in_a_row) {
             bulk_reads_ = 0;
             pipe_ = Pipe::open();
         }
-        return n;
     }
 
     Connection& from_;
@@ -83,7 +104,8 @@ private:
     bool more_is_likely_ = false;  // so that it need not be waited for
     int bulk_reads_ = 0;
     std::optional<Pipe> pipe_;
-    Buffer buffer_;
+    std::unique_ptr<char[]> large_buffer_;
+    std::array<char, small_buffer_size> small_buffer_;
 };
 
 void copy_length(Connection& from, Connection& to, std::uint64_t length,
@@ -112,7 +134,8 @@ void write_chunk(Connection& to, std::string_view data)
 void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
     std::atomic<bool>* has_read_all)
 {
-    Buffer buffer;
+    const auto memory = new_large_buffer();
+    const std::span buffer{memory.get(), large_buffer_size};
     ChunkedDecoder decoder;
     while (!decoder.finished()) {
         const std::size_t n = from.read_some(buffer, to);

@@ -13,8 +13,13 @@
 #include "socket.h"
 
 /// Blocks SIGINT and SIGTERM in this thread and those it starts, ignores
-/// SIGPIPE, raises the limit on descriptors, makes thread stacks small.
+/// SIGPIPE, raises the limit on descriptors, makes thread stacks and the heap
+/// small.
 void prepare_process();
+
+/// Returns to the system the memory of this thread's stack that was used once,
+/// by the resolver say, and is not now.  Linux only.
+void give_back_unused_stack() noexcept;
 
 /// Waits for SIGINT or SIGTERM.  A second one then ends the program at once.
 void wait_for_stop_signal();
@@ -23,7 +28,8 @@ void wait_for_stop_signal();
 [[noreturn]] void leave_threads_behind(int status);
 
 /// Threads that nobody joins.  Detaching is safe because each owns what it
-/// touches, or shares what outlives wait_until_none().
+/// touches, or shares what outlives wait_until_none().  When a crowd of them
+/// has gone, the memory that it used is given back to the system.
 class DetachedThreads {
 public:
     /// Throws system_error when the system has no thread to give.
@@ -53,4 +59,5 @@ private:
     mutable std::mutex mutex_;
     mutable std::condition_variable ended_;
     std::size_t count_ = 0;
+    std::size_t most_ = 0;  // since there was none
 };
