@@ -8,6 +8,7 @@
 
 #include "http_relay.h"
 #include "support/failure.h"
+#include "support/limits.h"
 #include "support/own_answer.h"
 #include "support/process.h"
 #include "tunnel.h"
@@ -125,9 +126,11 @@ void accept_clients(const Socket& listener, const Options& options,
     DetachedThreads& clients, DetachedThreads& turned_away)
 {
     static std::atomic<std::uint64_t> last_number{0};
+    int failures = 0;  // in a row
     while (!is_stopping()) {
         try {
             NamedSocket client = accept_from(listener);
+            failures = 0;
             const bool room = clients.count() < options.max_clients;
             if (!room && turned_away.count() >= max_turned_away)
                 continue;  // closes it: no room even for an apology
@@ -140,7 +143,8 @@ void accept_clients(const Socket& listener, const Options& options,
         } catch (const std::exception& error) {
             if (is_stopping())
                 return;
-            complain(error.what());
+            if (failures++ % 50 == 0)  // each 5 s
+                complain(with_limit(error));
             std::this_thread::sleep_for(100ms);
         }
     }

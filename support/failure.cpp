@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <system_error>
+
+#include "limits.h"
 
 namespace {
 
@@ -69,6 +72,9 @@ constexpr std::array causes{
         "The response breaks the grammar of HTTP/1.1, and was not forwarded."},
     CauseText{Cause::too_many_clients, 503, "Too Many Clients", "",
         "Try again when other clients are done."},
+    CauseText{Cause::limit_reached, 503, "Proxy Out Of Resources",
+        "proxy_internal_error",
+        "The system gives the proxy no more: the limit can be raised there."},
     CauseText{Cause::internal_error, 500, "Proxy Failure",
         "proxy_internal_error", "The proxy's own log says more."},
 };
@@ -98,6 +104,12 @@ Cause cause_of(Problem problem)
     return Cause::internal_error;
 }
 
+bool out_of_resources(const std::exception& error)
+{
+    const auto* const system = dynamic_cast<const std::system_error*>(&error);
+    return system != nullptr && is_limit(system->code().value());
+}
+
 }  // namespace
 
 const CauseText& describe(Cause cause)
@@ -122,7 +134,9 @@ Failure to_failure(const std::exception& error)
         return *failure;
     if (const auto* const message = dynamic_cast<const MessageError*>(&error))
         return bad_request(*message);
-    return {Cause::internal_error, error.what()};
+    return {
+        out_of_resources(error) ? Cause::limit_reached : Cause::internal_error,
+        with_limit(error)};
 }
 
 std::string failure_response(const Failure& failure, std::string_view method)

@@ -36,6 +36,7 @@ enum class Cause {
     server_timeout,
     malformed_response,
     too_many_clients,
+    limit_reached,
     internal_error,
 };
 
@@ -63,7 +64,8 @@ struct Failure : std::runtime_error {
 Failure bad_request(const MessageError& error);
 Failure bad_response(const MessageError& error);
 
-/// A Failure is itself, a MessageError the client's fault, the rest is ours.
+/// A Failure is itself, a MessageError the client's fault, the rest is ours, or
+/// that of a limit of the system.
 Failure to_failure(const std::exception& error);
 
 /// The whole response, its body left out for HEAD.  It announces the close.

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "limits.h"
+
 namespace {
 
 Cause cause_of_connect_error(int error)
@@ -18,7 +20,7 @@ Cause cause_of_connect_error(int error)
     case EACCES:
         return Cause::unreachable;
     default:
-        return Cause::internal_error;
+        return is_limit(error) ? Cause::limit_reached : Cause::internal_error;
     }
 }
 
@@ -35,7 +37,8 @@ try {
 } catch (const NameError& error) {
     throw Failure{Cause::name_not_resolved, origin.host + ": " + error.what()};
 } catch (const ConnectError& error) {
-    throw Failure{cause_of_connect_error(error.error), error.what()};
+    throw Failure{cause_of_connect_error(error.error),
+        with_limit(error.what(), error.error)};
 }
 
 Failure server_failure(const PeerError& error)

@@ -381,98 +381,6 @@ TEST_CASE("a hundred clients are served at once", "[proxy][P57]")
     }
 }
 
-// --- Many connections -------------------------------------------------------
-
-namespace {
-
-// What the program has in use.
-struct InUse {
-    long threads, descriptors, kib;
-};
-
-InUse in_use(const Proxy& proxy)
-{
-    const std::string folder = "/proc/" + std::to_string(proxy.pid());
-    const std::string status = read_file(folder + "/status");
-    const auto number = [&](const std::string& name) {
-        return std::stol(status.substr(status.find(name) + name.size()));
-    };
-    const auto entries = std::filesystem::directory_iterator{folder + "/fd"};
-    return {number("\nThreads:"), std::distance(begin(entries), end(entries)),
-        number("\nVmRSS:")};
-}
-
-// Threads end a moment after their connection does.
-InUse in_use_when_done(const Proxy& proxy, const InUse& before)
-{
-    const auto deadline = Clock::now() + test_deadline;
-    InUse now = in_use(proxy);
-    while (
-        (now.threads > before.threads || now.descriptors > before.descriptors)
-        && Clock::now() < deadline) {
-        std::this_thread::yield();
-        now = in_use(proxy);
-    }
-    return now;
-}
-
-}  // namespace
-
-TEST_CASE(
-    "ten thousand connections leave nothing behind", "[proxy][scale][P56]")
-{
-    Proxy proxy{{"--log", "off"}};
-    const auto connections = [&](int n) {
-        for (int i = 0; i < n; ++i) {
-            TestSocket client = proxy.connect();
-            client.send("GET / HTTP/1.0\r\n\r\n");
-            client.read_to_end();
-        }
-    };
-    connections(1000);  // the allocator has to find its size first
-    const InUse idle{2, 6, 0};
-    const InUse before = in_use_when_done(proxy, idle);
-    connections(10'000);
-    const InUse after = in_use_when_done(proxy, before);
-    CHECK(after.threads <= before.threads);
-    CHECK(after.descriptors <= before.descriptors);
-    CHECK(after.kib - before.kib < 1024);
-}
-
-TEST_CASE("a thousand aborted connections leave nothing behind",
-    "[proxy][scale][P56]")
-{
-    Proxy proxy{{"--log", "off"}};
-    Origin origin;
-    {
-        TestSocket client = proxy.connect();
-        exchange(client, origin);
-    }
-    const InUse before = in_use(proxy);
-    for (int i = 0; i < 1000; ++i) {
-        TestSocket client = proxy.connect();
-        if (i % 2 == 0)
-            client.send("GET " + origin.url() + " HT");
-        client.reset_on_close();
-    }
-    const InUse after = in_use_when_done(proxy, before);
-    CHECK(after.threads <= before.threads);
-    CHECK(after.descriptors <= before.descriptors);
-}
-
-// An fd_set ends at 1024 (P62).
-TEST_CASE("descriptors beyond 1024 are as good as any", "[proxy][scale][P62]")
-{
-    Proxy proxy{{"--log", "off"}};
-    Origin origin;
-    std::vector<TestSocket> others;
-    for (int i = 0; i < 1100; ++i)
-        others.push_back(proxy.connect());
-    TestSocket client = proxy.connect();
-    exchange(client, origin);
-    CHECK(in_use(proxy).descriptors > 1100);
-}
-
 // accept() overwrites the length that it is given (P49).
 TEST_CASE("clients of both families are logged in full", "[proxy][log][P49]")
 {
@@ -487,34 +395,6 @@ TEST_CASE("clients of both families are logged in full", "[proxy][log][P49]")
             ContainsSubstring(
                 host == "::1" ? " [::1]:" : " [::ffff:127.0.0.1]:"));
     }
-}
-
-// P54.
-TEST_CASE("without descriptors it waits, says so, and recovers", "[proxy][P54]")
-{
-    Child child{{"sh", "-c", "ulimit -n 20; exec \"$0\" --listen 127.0.0.1:0",
-        PROXY_BINARY}};
-    const std::string line = child.wait_for_line("listening");
-    const std::string port = line.substr(line.rfind(':') + 1);
-    std::vector<TestSocket> clients;
-    for (int i = 0; i < 30; ++i)
-        clients.push_back(connect_to_port(port));
-    CHECK_THAT(child.wait_for_line("accept"),
-        ContainsSubstring("Too many open files"));
-
-    // It waits: one attempt each 100 ms, not as many as a processor can make.
-    child.wait_for_line("accept");
-    clients.clear();
-    TestSocket later = connect_to_port(port);
-    later.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    CHECK(first_line(later.read_head()) == "HTTP/1.1 200 OK");
-    const std::string output = child.output();
-    int complaints = 0;
-    for (std::size_t at = 0;
-         (at = output.find("Too many open files", at)) != std::string::npos;
-         ++at)
-        ++complaints;
-    CHECK(complaints < 100);
 }
 
 // P59: fifty connections at once, and each line whole.

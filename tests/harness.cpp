@@ -224,10 +224,18 @@ std::string Child::output() const
 
 // --- Proxy ------------------------------------------------------------------
 
-Proxy::Proxy(std::vector<std::string> arguments, const std::string& listen)
+std::vector<std::string> with_ulimit(const std::string& limit)
 {
-    arguments.insert(arguments.begin(), {PROXY_BINARY, "--listen", listen});
-    child_ = std::make_unique<Child>(std::move(arguments));
+    return {"sh", "-c", "ulimit " + limit + " && exec \"$0\" \"$@\""};
+}
+
+Proxy::Proxy(const std::vector<std::string>& arguments,
+    const std::string& listen, std::vector<std::string> wrapper)
+{
+    std::vector<std::string>& command = wrapper;
+    command.insert(command.end(), {PROXY_BINARY, "--listen", listen});
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    child_ = std::make_unique<Child>(std::move(command));
     const std::string line = child_->wait_for_line("listening on ");
     port_ = line.substr(line.rfind(':') + 1);
 }
@@ -236,6 +244,32 @@ int Proxy::stop()
 {
     child_->signal(SIGTERM);
     return child_->wait();
+}
+
+// --- Tunnel -----------------------------------------------------------------
+
+std::string connect_request(const std::string& target)
+{
+    return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n\r\n";
+}
+
+namespace {
+
+TestSocket open_tunnel(TestSocket& client, const Origin& origin)
+{
+    client.send(connect_request(origin.authority()));
+    TestSocket accepted = origin.accept();
+    const std::string answer = client.read_head();
+    if (answer != established)
+        throw std::runtime_error{answer};
+    return accepted;
+}
+
+}  // namespace
+
+Tunnel::Tunnel(const Proxy& proxy, const Origin& origin)
+    : client{proxy.connect()}, server{open_tunnel(client, origin)}
+{
 }
 
 // --- The rest ---------------------------------------------------------------

@@ -135,11 +135,16 @@ private:
     std::thread reader_;
 };
 
+/// A wrapper for Proxy: "-n 20" leaves it 20 descriptors.
+std::vector<std::string> with_ulimit(const std::string& limit);
+
 /// forward_proxy on a free port.
 class Proxy {
 public:
-    explicit Proxy(std::vector<std::string> arguments = {},
-        const std::string& listen = "127.0.0.1:0");
+    /// `wrapper`: a command that runs another one, which follows it.
+    explicit Proxy(const std::vector<std::string>& arguments = {},
+        const std::string& listen = "127.0.0.1:0",
+        std::vector<std::string> wrapper = {});
 
     TestSocket connect() const { return connect_to_port(port_); }
     std::string authority() const { return "127.0.0.1:" + port_; }
@@ -157,6 +162,18 @@ public:
 private:
     std::unique_ptr<Child> child_;
     std::string port_;
+};
+
+const std::string established = "HTTP/1.1 200 Connection established\r\n\r\n";
+
+std::string connect_request(const std::string& target);
+
+/// Both ends of a tunnel.
+struct Tunnel {
+    explicit Tunnel(const Proxy& proxy, const Origin& origin = Origin{});
+
+    TestSocket client;
+    TestSocket server;
 };
 
 struct Finished {

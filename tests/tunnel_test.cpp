@@ -5,37 +5,6 @@
 #include "catch.h"
 #include "harness.h"
 
-namespace {
-
-const std::string established = "HTTP/1.1 200 Connection established\r\n\r\n";
-
-std::string connect_request(const std::string& target)
-{
-    return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n\r\n";
-}
-
-struct Tunnel {
-    explicit Tunnel(const Proxy& proxy, const Origin& origin = Origin{})
-        : client{proxy.connect()}, server{open(origin)}
-    {
-    }
-
-    TestSocket open(const Origin& origin)
-    {
-        client.send(connect_request(origin.authority()));
-        TestSocket accepted = origin.accept();
-        const std::string answer = client.read_head();
-        if (answer != established)
-            throw std::runtime_error{answer};
-        return accepted;
-    }
-
-    TestSocket client;
-    TestSocket server;
-};
-
-}  // namespace
-
 // RFC 9110 §9.3.6 (P1, P2).
 TEST_CASE("a tunnel carries bytes both ways", "[tunnel][P1][P2]")
 {
@@ -284,10 +253,8 @@ TEST_CASE("a bulk direction has a pipe, and gives it back when quiet",
 TEST_CASE("without descriptors for a pipe, a buffer does", "[tunnel][splice]")
 {
     // 3 standard ones, the listener, and the two sockets of the tunnel.
-    Child proxy{{"sh", "-c", "ulimit -n 8; exec \"$0\" --listen 127.0.0.1:0",
-        PROXY_BINARY}};
-    const std::string line = proxy.wait_for_line("listening");
-    TestSocket client = connect_to_port(line.substr(line.rfind(':') + 1));
+    const Proxy proxy{{}, "127.0.0.1:0", with_ulimit("-n 8")};
+    TestSocket client = proxy.connect();
     Origin origin;
     client.send(connect_request(origin.authority()));
     TestSocket server = origin.accept();
