@@ -62,16 +62,18 @@ private:
     void wait()
     {
         const Connection* const watched = watch_ ? &to_ : nullptr;
-        if (!from_.wait_to_read(watched, quiet_after)) {
-            large_buffer_.reset();
-            pipe_.reset();
-            give_back_unused_stack();
-        }
+        if (from_.wait_to_read(watched, quiet_after))
+            return;
+        large_buffer_.reset();
+        pipe_.reset();
+        give_back_unused_stack();
         from_.wait_to_read(watched);
     }
 
     std::optional<std::size_t> move_through_buffer(std::uint64_t limit)
     {
+        if (more_is_likely_ && !large_buffer_)
+            large_buffer_ = new_large_buffer();
         const std::span<char> buffer = large_buffer_
             ? std::span{large_buffer_.get(), large_buffer_size}
             : std::span{small_buffer_};
@@ -82,14 +84,12 @@ private:
         if (n && *n > 0)
             to_.write_all({{buffer.data(), *n}});
         more_is_likely_ = n == buffer.size();
-        shift_up(n.value_or(0));
+        take_pipe_if_bulk(n.value_or(0));
         return n;
     }
 
-    void shift_up(std::size_t read)
+    void take_pipe_if_bulk(std::size_t read)
     {
-        if (!large_buffer_ && more_is_likely_)
-            large_buffer_ = new_large_buffer();
         bulk_reads_ = read >= bulk_read ? bulk_reads_ + 1 : 0;
         if (bulk_reads_ == bulk_reads_in_a_row) {
             bulk_reads_ = 0;
