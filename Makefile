@@ -58,7 +58,7 @@ check:
 	@.ci/check
 
 bench:
-	@.ci/need cxxopts python3 tinyproxy squid apache2
+	@.ci/need cxxopts python3 tinyproxy squid apache2 haproxy
 	@$(MAKE) --no-print-directory -j$(JOBS) all build/plain/load
 	@python3 tests/bench/bench.py
 

@@ -620,7 +620,7 @@ class Program:
 
     def tinyproxy(self, folder):
         path = self.write(folder, "tinyproxy.conf",
-                          "Port %d\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\n"
+                          "Port %d\nListen 127.0.0.1\nTimeout 60\nMaxClients 10000\n"
                           "Allow 127.0.0.1\nLogLevel Critical\n" % self.port)
         return [shutil.which("tinyproxy"), "-d", "-c", path]
 

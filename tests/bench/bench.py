@@ -6,42 +6,52 @@ so that what disturbs the machine disturbs all of them.  Reported is the median,
 as a share of direct (the connection without a proxy), with the spread of the
 rounds behind it.  tests/bench/load.cpp makes the load and compares every byte.
 
+haproxy is no proxy in our sense: it forwards TCP to one address without being
+asked.  It shows what a tunnel could be like at best.
+
     bench.py [--rounds N] [--out FOLDER]    writes bench.md and bench.svg there
 """
 
 import argparse
 import os
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from strictness import Program, ROOT  # noqa: E402  (its folder had to be named)
+from strictness import Program, ROOT, free_port  # noqa: E402  (its folder had to be named)
 
 LOAD = os.path.join(ROOT, "build/plain/load")
 GIB = 1 << 30
-NAMES = ["ours", "tinyproxy", "squid", "apache"]
+PROXIES = ["ours", "tinyproxy", "squid", "apache"]
+NAMES = PROXIES + ["haproxy"]
+IDLE_TUNNELS = 9000
+IDLE_NAMES = ["ours", "tinyproxy", "squid"]  # apache has 400 workers
 
 
 class Row:
-    """What is measured, who takes part, and how a run of `load` is called."""
+    """What is measured, and how a run of `load` is called."""
 
-    def __init__(self, name, mode, n, clients=1, bulk=False):
+    def __init__(self, name, mode, n, clients=1):
         self.name = name
         self.mode = mode
         self.n = n
         self.clients = clients
         self.smaller_is_better = mode == "rtt"
-        self.bulk = bulk
+        self.bulk = mode in ("down", "up", "relay")
+        self.names = NAMES if mode in ("down", "up", "connect", "rtt") else PROXIES
 
 
 ROWS = [
-    Row("tunnel, download", "down", GIB, bulk=True),
-    Row("tunnel, upload", "up", GIB, bulk=True),
-    Row("relay, download", "relay", GIB, bulk=True),
+    Row("tunnel, download", "down", GIB),
+    Row("tunnel, upload", "up", GIB),
+    Row("relay, download", "relay", GIB),
     Row("small GET, 16 clients kept alive", "kept", 16000, 16),
     Row("small GET, new connection each", "new", 6000, 16),
     Row("CONNECT, a byte, close, 16 at a time", "connect", 6000, 16),
@@ -50,31 +60,71 @@ ROWS = [
 ]
 
 
-def processor_seconds(pid):
-    """Of a process and of all its children."""
-    total = 0
+class Forwarder(Program):
+    """haproxy in TCP mode, between a port and the origin server."""
+
+    def __init__(self, folder, origin_port):
+        self.origin_port = origin_port
+        super().__init__("haproxy", folder)
+
+    def haproxy(self, folder):
+        path = self.write(folder, "haproxy.cfg",
+                          "global\n  maxconn 9900\n"
+                          "defaults\n  mode tcp\n  timeout connect 10s\n"
+                          "  timeout client 60s\n  timeout server 60s\n"
+                          "listen tunnel\n  bind 127.0.0.1:%d\n  server origin 127.0.0.1:%d\n"
+                          % (self.port, self.origin_port))
+        return [shutil.which("haproxy", path="/usr/sbin:" + os.environ["PATH"]),
+                "-db", "-f", path]
+
+
+def family(pid):
+    """A process and all its children."""
     pids = [pid]
-    while pids:
-        one = pids.pop()
+    for one in pids:
         try:
-            with open("/proc/%d/stat" % one, encoding="ascii") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
             with open("/proc/%d/task/%d/children" % (one, one), encoding="ascii") as file:
                 pids += [int(child) for child in file.read().split()]
         except OSError:
             pass
+    return pids
+
+
+def processor_seconds(pid):
+    total = 0
+    for one in family(pid):
+        with open("/proc/%d/stat" % one, encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def pss_kib(pid):
+    """Memory, where what processes share counts once."""
+    total = 0
+    for one in family(pid):
+        with open("/proc/%d/smaps_rollup" % one, encoding="ascii") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    return total
+
+
+def command(row, program):
+    """How `load` is called, for a proxy, a forwarder, or none."""
+    if program is None:
+        return [LOAD, row.mode, "0", str(row.n), str(row.clients)]
+    if isinstance(program, Forwarder):
+        return [LOAD, row.mode, str(-program.port), str(row.n), str(row.clients),
+                str(program.origin_port)]
+    return [LOAD, row.mode, str(program.port), str(row.n), str(row.clients)]
 
 
 def measure(row, program):
     """One run; the result, and for bulk the processor seconds for each GiB."""
-    port = program.port if program else 0
     before = processor_seconds(program.process.pid) if program else 0
     done = subprocess.run(
-        [LOAD, row.mode, str(port), str(row.n), str(row.clients)],
-        capture_output=True, text=True, timeout=120, check=False)
+        command(row, program), capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
+        print(done.stderr.strip(), file=sys.stderr)
         return None, None
     cost = None
     if row.bulk and program:
@@ -84,8 +134,8 @@ def measure(row, program):
 
 def run_row(row, programs, rounds):
     """Results of each participant, round by round: {name: [result]}."""
-    results = {name: [] for name in ["direct"] + NAMES}
-    costs = {name: [] for name in NAMES}
+    results = {name: [] for name in ["direct"] + row.names}
+    costs = {name: [] for name in row.names}
     for _ in range(rounds):
         for name in results:
             if name != "direct" and name not in programs:
@@ -96,6 +146,27 @@ def run_row(row, programs, rounds):
             if cost is not None:
                 costs[name].append(cost)
     return results, costs
+
+
+def idle_memory(program):
+    """KiB for each of many idle tunnels, all of which answered twice."""
+    before = pss_kib(program.process.pid)
+    with subprocess.Popen([LOAD, "idle", str(program.port), str(IDLE_TUNNELS)],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
+        if load.stdout.readline() != "open\n":
+            return None
+        time.sleep(2)  # what they give back when quiet is not theirs
+        held = pss_kib(program.process.pid) - before
+        load.communicate("\n", timeout=60)
+    return held / IDLE_TUNNELS if load.returncode == 0 else None
+
+
+def idle_row(programs):
+    cells = []
+    for name in NAMES:
+        kib = idle_memory(programs[name]) if name in IDLE_NAMES and name in programs else None
+        cells.append("-" if kib is None else "%.1f KiB" % kib)
+    return "| %d idle tunnels, memory of each | - | %s | |" % (IDLE_TUNNELS, " | ".join(cells))
 
 
 def share(row, results, name):
@@ -121,7 +192,7 @@ def markdown(table):
                 cell += ", %.2f s/GiB" % statistics.median(costs[name])
             cells.append(cell)
         ours, _ = share(row, results, "ours")
-        peers = [share(row, results, n)[0] for n in NAMES[1:]]
+        peers = [share(row, results, n)[0] for n in PROXIES[1:]]
         best = max([p for p in peers if p], default=None)
         cells.append("%.2f" % (ours / best) if ours and best else "-")
         lines.append("| " + row.name + " | " + " | ".join(cells) + " |")
@@ -129,7 +200,7 @@ def markdown(table):
 
 
 COLOURS = {"ours": "#c2410c", "tinyproxy": "#64748b", "squid": "#0f766e",
-           "apache": "#7c3aed"}
+           "apache": "#7c3aed", "haproxy": "#a3a3a3"}
 
 
 def svg(table):
@@ -169,7 +240,8 @@ def start(names, stack):
         folder = tempfile.TemporaryDirectory()
         stack.append(folder)
         try:
-            programs[name] = Program(name, folder.name)
+            programs[name] = (Forwarder(folder.name, free_port()) if name == "haproxy"
+                              else Program(name, folder.name))
         except SystemExit as error:
             print(error, file=sys.stderr)
     return programs
@@ -180,6 +252,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", default=os.path.join(ROOT, "build"))
     arguments = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folders = []
     programs = start(NAMES, folders)
     try:
@@ -188,10 +262,12 @@ def main():
             print("... " + row.name, file=sys.stderr, flush=True)
             table.append((row, *run_row(row, programs, arguments.rounds)))
             print(markdown(table[-1:]).splitlines()[2], file=sys.stderr, flush=True)
+        print("... idle tunnels", file=sys.stderr, flush=True)
+        last_row = idle_row(programs)
     finally:
         for program in programs.values():
             program.close()
-    text = markdown(table)
+    text = markdown(table) + last_row + "\n"
     print(text)
     for name, content in (("bench.md", text), ("bench.svg", svg(table))):
         with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:

@@ -1,8 +1,10 @@
 // load -- the origin server and the clients of the benchmark, in one program.
 //
-//   load MODE PROXY-PORT N [CLIENTS]     PROXY-PORT 0: straight to the origin
+//   load MODE PORT N [CLIENTS [ORIGIN-PORT]]
 //
-// Prints one number, the better the larger: MiB per second, requests per
+// PORT is that of the proxy; 0 goes straight to the origin, and with a minus in
+// front of it it is a forwarder's, that leads to the origin without being
+// asked. Prints one number, the better the larger: MiB per second, requests per
 // second, or for `rtt` the median of the round trips in microseconds, the
 // better the smaller.  Every byte that arrives is compared with what was sent,
 // so that a fast wrong answer is an error and no result.
@@ -20,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <random>
 #include <string>
 #include <string_view>
@@ -160,10 +163,12 @@ void send_blocks(int s, std::size_t n)
 // each GET; anything else is sent back.
 class OriginServer {
 public:
-    OriginServer()
+    explicit OriginServer(int port)
     {
         listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-        sockaddr_in address = loopback(0);
+        const int on = 1;
+        ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        sockaddr_in address = loopback(port);
         socklen_t length = sizeof address;
         auto* const any = reinterpret_cast<sockaddr*>(&address);
         check(::bind(listener_, any, length) == 0, "bind");
@@ -211,15 +216,25 @@ private:
         return s;
     }
 
-    static void answer(int poller, int s)
+    // A request may come in pieces, which wait in pieces_.
+    void answer(int poller, int s)
     {
         char buffer[4096];
         const ssize_t n = ::recv(s, buffer, sizeof buffer, 0);
         if (n <= 0) {
+            pieces_.erase(s);
             ::close(s);
             return;
         }
-        const std::string bytes{buffer, static_cast<std::size_t>(n)};
+        std::string bytes{buffer, static_cast<std::size_t>(n)};
+        if (const auto before = pieces_.find(s); before != pieces_.end()) {
+            bytes.insert(0, before->second);
+            pieces_.erase(before);
+        }
+        if (bytes[0] == 'G' && bytes.find("\r\n\r\n") == std::string::npos) {
+            pieces_[s] = bytes;
+            return;
+        }
         if (bytes[0] == 'D' || bytes[0] == 'U'
             || bytes.starts_with("GET /big")) {
             ::epoll_ctl(poller, EPOLL_CTL_DEL, s, nullptr);
@@ -255,13 +270,16 @@ private:
 
     int listener_;
     int port_;
+    std::map<int, std::string> pieces_;  // by socket; for the serving thread
 };
 
 // --- The clients ------------------------------------------------------------
 
 struct Way {
-    int proxy;  // port, 0 for none
+    int proxy;  // port; 0 for none, below 0 for a forwarder
     int origin;
+
+    int entrance() const { return proxy == 0 ? origin : std::abs(proxy); }
 
     std::string authority() const
     {
@@ -271,8 +289,8 @@ struct Way {
     // A connection that reaches the origin byte for byte.
     int tunnel() const
     {
-        const int s = connect_to(proxy == 0 ? origin : proxy);
-        if (proxy != 0) {
+        const int s = connect_to(entrance());
+        if (proxy > 0) {
             send_all(s,
                 "CONNECT " + authority() + " HTTP/1.1\r\nHost: " + authority()
                     + "\r\n\r\n");
@@ -326,7 +344,7 @@ double upload(const Way& way, std::size_t n)
 
 double relay_download(const Way& way, std::size_t n)
 {
-    const int s = connect_to(way.proxy == 0 ? way.origin : way.proxy);
+    const int s = connect_to(way.entrance());
     const auto start = Clock::now();
     send_all(s, way.get("/big" + std::to_string(n), true));
     std::string early;
@@ -373,9 +391,8 @@ double per_second(int n, int clients, MakeClient make_client)
 double pages_kept_alive(const Way& way, int n, int clients)
 {
     return per_second(n, clients, [&] {
-        return [&way, s = connect_to(way.proxy == 0 ? way.origin : way.proxy)] {
-            get_page(way, s, false);
-        };
+        return
+            [&way, s = connect_to(way.entrance())] { get_page(way, s, false); };
     });
 }
 
@@ -383,7 +400,7 @@ double pages(const Way& way, int n, int clients)
 {
     return per_second(n, clients, [&] {
         return [&way] {
-            const int s = connect_to(way.proxy == 0 ? way.origin : way.proxy);
+            const int s = connect_to(way.entrance());
             get_page(way, s, true);
             ::close(s);
         };
@@ -462,14 +479,14 @@ double idle(const Way& way, int n)
 
 int main(int argc, char** argv)
 {
-    check(argc >= 4, "usage: load MODE PROXY-PORT N [CLIENTS]");
+    check(argc >= 4, "usage: load MODE PORT N [CLIENTS [ORIGIN-PORT]]");
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
 
     const std::string mode = argv[1];
-    const OriginServer origin;
+    const OriginServer origin{argc > 5 ? std::atoi(argv[5]) : 0};
     const Way way{std::atoi(argv[2]), origin.port()};
     const auto n = std::strtoull(argv[3], nullptr, 10);
     const int count = static_cast<int>(n);
