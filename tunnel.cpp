@@ -11,6 +11,7 @@
 
 #include "tunnel.h"
 
+#include <cerrno>
 #include <thread>
 
 #include "support/copy.h"
@@ -18,6 +19,14 @@
 #include "support/origin.h"
 
 namespace {
+
+// Whether that connection was reset; if it is only full, nobody would find out.
+bool has_broken(const Connection& connection, const std::exception& error)
+{
+    const auto* const failed = dynamic_cast<const PeerError*>(&error);
+    return failed != nullptr && failed->peer == connection.peer()
+        && failed->error != ETIMEDOUT;
+}
 
 // Copies one direction until its sender finishes, then finishes it too.
 void pump(Connection& from, Connection& to, std::string_view greeting,
@@ -29,10 +38,14 @@ try {
     from.idle().one_direction_ended();
     to.socket().finish_sending();
 } catch (const std::exception& error) {
-    // One side is broken or silent, so the tunnel is over.  The other pump may
-    // be blocked on either socket: shut both down, which wakes it.  Closing
-    // them here would not, and could hand their numbers to a new connection.
     ending.note(error.what());
+    // Who takes nothing more may have spoken before it broke.  The other pump
+    // reads that, and then finds the end itself.
+    if (has_broken(to, error))
+        return from.idle().one_direction_ended();
+    // Else the other pump may be blocked on either socket: shut both down,
+    // which wakes it.  Closing them here would not, and could hand their
+    // numbers to a new connection.
     from.socket().shut_down();
     to.socket().shut_down();
 }

@@ -115,6 +115,7 @@ public:
 
     const Socket& socket() const noexcept { return socket_.socket; }
     const std::string& address() const noexcept { return socket_.address; }
+    Peer peer() const noexcept { return peer_; }
     IdleTimer& idle() const noexcept { return idle_; }
 
     std::uint64_t bytes_read() const noexcept { return bytes_read_; }

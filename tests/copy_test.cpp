@@ -1,5 +1,10 @@
 #include "support/copy.h"
 
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <vector>
+
 #include "catch.h"
 #include "harness.h"
 
@@ -126,4 +131,38 @@ TEST_CASE("a body cut short is an error, after what came of it", "[copy]")
         CHECK(path.copy("4\r\nhalfX", {Kind::chunked}).empty());
         CHECK(path.failure == "a chunk is longer than its size says");
     }
+}
+
+// Each write to such a socket stays one packet, and so tells its size (P13).
+TEST_CASE("a stream starts small, and moves much at a time when it is much",
+    "[copy][P13]")
+{
+    std::array<int, 2> ends{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends.data()) == 0);
+    const Socket packets{ends[1]};
+    Path path{socket_pair(), {Socket{ends[0]}, socket_pair().first}};
+    const std::string bytes = some_bytes(150'000);
+    Background sender{[&] {
+        path.far_from.send(bytes);
+        path.far_from.finish_sending();
+    }};
+    Background copier{[&] {
+        copy_to_end(path.from, path.to);
+        path.to.socket().finish_sending();
+    }};
+    std::vector<char> buffer(bytes.size());
+    std::string arrived;
+    std::size_t largest = 0;
+    while (const auto n = packets.receive(buffer, test_deadline)) {
+        if (*n == 0)
+            break;
+        if (arrived.empty())
+            CHECK(*n <= 1024);
+        largest = std::max(largest, *n);
+        arrived.append(buffer.data(), *n);
+    }
+    sender.join();
+    copier.join();
+    CHECK(arrived == bytes);
+    CHECK(largest >= 16 * 1024);
 }

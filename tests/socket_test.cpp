@@ -1,6 +1,10 @@
 #include "support/socket.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <thread>
@@ -45,6 +49,31 @@ TEST_CASE("waiting ends with the patience", "[socket]")
     while (const auto n = a.send_some({&bytes, 1}, 1ms))
         sent += *n;
     CHECK(sent > 0);
+}
+
+// A handler without SA_RESTART makes poll() fail with EINTR (P47).
+TEST_CASE("a signal does not end the waiting", "[socket][P47]")
+{
+    struct sigaction interrupting { };
+    static std::atomic<int> signals;
+    signals = 0;
+    interrupting.sa_handler = [](int) { ++signals; };
+    struct sigaction before { };
+    ::sigaction(SIGUSR1, &interrupting, &before);
+    const auto [a, b] = socket_pair();
+    std::string got;
+    std::thread reader{[&got, &socket = a] { got = receive(socket); }};
+    const auto deadline = Clock::now() + 10s;
+    for (int n = 1; n <= 100; ++n) {
+        ::pthread_kill(reader.native_handle(), SIGUSR1);
+        while (signals < n && Clock::now() < deadline)
+            std::this_thread::yield();
+    }
+    send(b, "at last");
+    reader.join();
+    ::sigaction(SIGUSR1, &before, nullptr);
+    CHECK(signals == 100);
+    CHECK(got == "at last");
 }
 
 TEST_CASE("shutting down wakes a thread that waits", "[socket][P7]")

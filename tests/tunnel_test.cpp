@@ -4,6 +4,7 @@
 
 #include "catch.h"
 #include "harness.h"
+#include "tunnel.h"
 
 // RFC 9110 §9.3.6 (P1, P2).
 TEST_CASE("a tunnel carries bytes both ways", "[tunnel][P1][P2]")
@@ -164,6 +165,65 @@ TEST_CASE("megabytes pass unchanged both ways at once", "[tunnel][P12]")
     server_sends.join();
     CHECK(down_is_equal);
     CHECK(arrived == up);
+}
+
+#ifdef __linux__  // where a reset leaves what came before it
+
+// A server may answer and be gone while the client still sends (P11).
+TEST_CASE("last words are read before a reset is seen", "[tunnel][P11]")
+{
+    const std::string last_words = some_bytes(100'000);
+    const Origin origin;
+    IdleTimer idle{test_deadline};
+    auto [client_side, far_client] = socket_pair();
+    Connection client{{std::move(client_side), "client"}, Peer::client, idle};
+    TestSocket user{std::move(far_client)};
+    Connection server{
+        connect_to({"127.0.0.1", origin.port()}, test_deadline).peer,
+        Peer::server, idle};
+    {
+        TestSocket far_server = origin.accept();
+        far_server.send(last_words);
+        server.wait_to_read(nullptr);
+        far_server.reset_on_close();
+    }
+    user.send("one more question, for nobody");
+    std::string read;
+    Background reader{[&] { read = user.read_to_end(); }};
+    tunnel(client, server, "");
+    client.socket().shut_down();
+    reader.join();
+    CHECK(read == last_words);
+}
+
+#endif
+
+// A descriptor closed twice, or too early, may be somebody else's by then (P8).
+TEST_CASE("tunnels that break never touch those that open", "[tunnel][P8]")
+{
+    Proxy proxy{{"--log", "off"}};
+    std::vector<std::unique_ptr<Background>> threads;
+    for (int thread = 0; thread < 8; ++thread)
+        threads.push_back(std::make_unique<Background>([&proxy, thread] {
+            const Origin origin;
+            for (int i = 0; i < 100; ++i) {
+                Tunnel tunnel{proxy, origin};
+                const std::string mine
+                    = std::to_string(thread * 1000 + i) + "!";
+                tunnel.client.send(mine);
+                if (tunnel.server.read_until("!") != mine)
+                    throw std::runtime_error{"bytes of another tunnel"};
+                tunnel.server.send(mine);
+                if (tunnel.client.read_until("!") != mine)
+                    throw std::runtime_error{"bytes of another tunnel"};
+                if (i % 3 == 0)
+                    tunnel.client.reset_on_close();
+                if (i % 3 == 1)
+                    tunnel.server.reset_on_close();
+            }
+        }));
+    for (const auto& thread : threads)
+        CHECK_NOTHROW(thread->join());
 }
 
 TEST_CASE("a malformed CONNECT is a 400", "[tunnel][P14][P16]")
