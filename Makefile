@@ -54,7 +54,7 @@ test-portable:
 
 check:
 	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format \
-	    python3 python3-websockets ip
+	    python3 python3-websockets ip haproxy
 	@.ci/check
 
 bench:
