@@ -11,6 +11,7 @@
 #include "support/limits.h"
 #include "support/own_answer.h"
 #include "support/process.h"
+#include "support/resolver.h"
 #include "tunnel.h"
 
 namespace {
@@ -36,6 +37,7 @@ bool answer_ourselves(
 bool serve_request(
     Connection& client, const Options& options, Exchange& exchange)
 {
+    check_client(client.address(), options.allow);
     const auto head = client.read_request_head(options.head_timeout);
     exchange.start = Clock::now();
     if (!head) {
@@ -170,7 +172,8 @@ void serve(const Options& options)
     }
     wait_for_stop_signal();
     shut_down_all_sockets();
-    for (const DetachedThreads* group : {&acceptors, &clients, &turned_away})
+    for (const DetachedThreads* group :
+        {&acceptors, &clients, &turned_away, &resolver_threads()})
         if (!group->wait_until_none(300ms))
             leave_threads_behind(EXIT_SUCCESS);
 }

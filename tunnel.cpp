@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "support/access.h"
 #include "support/copy.h"
 #include "support/failure.h"
 #include "support/origin.h"
@@ -82,6 +83,7 @@ bool serve_connect(Connection& client, const RequestHead& request,
     if (request_framing(request).kind != BodyFraming::Kind::none)
         throw Failure{
             Cause::malformed_request, "a CONNECT request has no body"};
+    check_port(origin, options.connect_ports);
     Connection server = connect_to_origin(
         origin, options.connect_timeout, client.idle(), exchange);
 

@@ -1,9 +1,12 @@
 #include "access.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <random>
+#include <stdexcept>
 
 #include "failure.h"
 #include "http_message.h"
@@ -60,6 +63,63 @@ void check_credentials(const RequestHead& request, const Users& users)
         throw Failure{Cause::credentials_missing, "no credentials were sent"};
     if (!users.accept(*credentials))
         throw Failure{Cause::credentials_wrong, "nobody here has these"};
+}
+
+std::optional<Networks::Address> Networks::parse(const std::string& text)
+{
+    Address address{};
+    if (::inet_pton(AF_INET6, text.c_str(), address.data()) == 1)
+        return address;
+    address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    if (::inet_pton(AF_INET, text.c_str(), address.data() + 12) == 1)
+        return address;
+    return std::nullopt;
+}
+
+void Networks::add(const std::string& text)
+{
+    const std::size_t slash = std::min(text.find('/'), text.size());
+    const auto address = parse(text.substr(0, slash));
+    const unsigned mapped = text.find(':') == std::string::npos ? 96 : 0;
+    const auto bits = slash == text.size()
+        ? 128 - mapped
+        : parse_digits(std::string_view{text}.substr(slash + 1));
+    if (!address || !bits || *bits > 128 - mapped)
+        throw std::invalid_argument{"not an address or network"};
+    networks_.push_back({*address, static_cast<unsigned>(*bits) + mapped});
+}
+
+bool Networks::contain(const std::string& client) const
+{
+    const std::string host = client.substr(0, client.rfind(':'));
+    const bool brackets = host.starts_with('[');
+    const auto address = parse(brackets
+            ? host.substr(1, host.find_first_of("%]") - 1)  // no zone
+            : host);
+    return address
+        && std::any_of(
+            networks_.begin(), networks_.end(), [&](const Network& network) {
+                for (unsigned bit = 0; bit < network.prefix; ++bit)
+                    if (((*address)[bit / 8] ^ network.address[bit / 8])
+                        & 0x80U >> bit % 8)
+                        return false;
+                return true;
+            });
+}
+
+void check_client(const std::string& client, const Networks& allowed)
+{
+    if (allowed.any() && !allowed.contain(client))
+        throw Failure{Cause::client_not_allowed, "you come from " + client};
+}
+
+void check_port(
+    const Authority& origin, const std::vector<std::string>& allowed)
+{
+    if (!allowed.empty()
+        && std::find(allowed.begin(), allowed.end(), origin.port)
+            == allowed.end())
+        throw Failure{Cause::port_not_allowed, "port " + origin.port};
 }
 
 const std::string& pseudonym()

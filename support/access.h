@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +35,36 @@ private:
 /// Throws Failure 407 for a request without the right credentials, if any are
 /// asked for (RFC 9110 §11.7.2).
 void check_credentials(const RequestHead& request, const Users& users);
+
+/// Addresses of clients, as "192.168.0.0/16", "fd00::/8" or one address.
+class Networks {
+public:
+    /// Throws invalid_argument for anything else.
+    void add(const std::string& text);
+    bool any() const noexcept { return !networks_.empty(); }
+
+    /// "192.168.1.2:50000" or "[fd00::1]:50000"; an IPv4 address that came in
+    /// over IPv6, "[::ffff:192.168.1.2]:50000", is the IPv4 address.
+    bool contain(const std::string& client) const;
+
+private:
+    using Address = std::array<std::uint8_t, 16>;  // IPv4 mapped into IPv6
+    struct Network {
+        Address address;
+        unsigned prefix;  // in bits
+    };
+    static std::optional<Address> parse(const std::string& text);
+
+    std::vector<Network> networks_;
+};
+
+/// Throws Failure 403 for a client from outside, if there are any networks.
+void check_client(const std::string& client, const Networks& allowed);
+
+/// Throws Failure 403 for a port that is not among them; with none, any will
+/// do.
+void check_port(
+    const Authority& origin, const std::vector<std::string>& allowed);
 
 /// Our name in Via, unlike that of any other instance, so that a request which
 /// comes round to us again is known (RFC 9110 §7.6.3).

@@ -31,6 +31,13 @@ constexpr std::array causes{
     CauseText{Cause::credentials_wrong, 407, "Proxy Credentials Rejected",
         "http_request_denied",
         "The name or the password is wrong: check what follows curl -U."},
+    CauseText{Cause::client_not_allowed, 403, "Client Address Not Allowed",
+        "http_request_denied",
+        "This proxy serves some addresses only: see its --allow."},
+    CauseText{Cause::port_not_allowed, 403, "Port Not Allowed",
+        "http_request_denied",
+        "This proxy makes tunnels to some ports only: see its "
+        "--connect-ports."},
     CauseText{Cause::loop, 508, "Loop Detected", "proxy_loop_detected",
         "The request has been here before: two proxies send it to each "
         "other."},
@@ -47,6 +54,9 @@ constexpr std::array causes{
         "http_request_error", "Speak HTTP/1.1 to this proxy."},
     CauseText{Cause::name_not_resolved, 502, "Name Not Resolved", "dns_error",
         "Check the spelling of the host name, then the resolver."},
+    CauseText{Cause::name_timeout, 504, "Name Resolution Timed Out",
+        "dns_timeout",
+        "The name server does not answer: check the network of the proxy."},
     CauseText{Cause::connection_refused, 502, "Connection Refused",
         "connection_refused",
         "The host is there, but nothing listens on that port."},

@@ -6,6 +6,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 namespace {
 
@@ -27,8 +28,12 @@ cxxopts::Options describe_options()
             cxxopts::value<Strings>(), "HOST:PORT")
         ("user", "ask for these proxy credentials; may be repeated",
             cxxopts::value<Strings>(), "NAME:PASSWORD")
+        ("allow", "serve these clients only; may be repeated",
+            cxxopts::value<Strings>(), "ADDRESS[/BITS]")
+        ("connect-ports", "tunnels to these ports only, as 443,8443; or any",
+            text("any"), "PORTS")
         ("max-clients", "more than these get 503 at once", text("10000"), "N")
-        ("connect-timeout", "for all addresses of a host together", text("10"),
+        ("connect-timeout", "for resolving a name and all of its addresses", text("10"),
             "SECONDS")
         ("head-timeout", "for a whole request head", text("30"), "SECONDS")
         ("idle-timeout", "silence of both client and server", text("600"),
@@ -67,6 +72,34 @@ std::vector<std::string> parse_users(const Strings& users)
             throw OptionError{"option --user: a value has no colon: it must "
                               "be NAME:PASSWORD"};
     return users;
+}
+
+Networks parse_networks(const Strings& texts)
+{
+    Networks networks;
+    for (const std::string& text : texts)
+        try {
+            networks.add(text);
+        } catch (const std::invalid_argument&) {
+            throw bad_value(
+                "allow", text, "an address or network, such as 192.168.0.0/16");
+        }
+    return networks;
+}
+
+std::vector<std::string> parse_ports(const std::string& text)
+{
+    std::vector<std::string> ports;
+    if (text == "any")
+        return ports;
+    std::istringstream list{text + ","};
+    for (std::string port; std::getline(list, port, ',');)
+        try {
+            ports.push_back(parse_authority_form("h:" + port).port);
+        } catch (const MessageError&) {
+            throw bad_value("connect-ports", text, "any, or like 443,8443");
+        }
+    return ports;
 }
 
 milliseconds parse_seconds(const std::string& option, const std::string& text)
@@ -114,6 +147,9 @@ Options from_parsed(const cxxopts::ParseResult& parsed)
     if (options.listen.empty())
         options.listen.push_back({"127.0.0.1", "3128"});
     options.users = Users{parse_users(strings("user"))};
+    options.allow = parse_networks(strings("allow"));
+    options.connect_ports
+        = parse_ports(parsed["connect-ports"].as<std::string>());
     options.max_clients
         = parse_count("max-clients", parsed["max-clients"].as<std::string>());
     options.connect_timeout = seconds("connect-timeout");
@@ -145,8 +181,9 @@ try {
 std::optional<std::string> open_proxy_warning(const Options& options)
 {
     for (const Authority& address : options.listen)
-        if (!options.users.any() && !is_loopback(address))
+        if (!options.users.any() && !options.allow.any()
+            && !is_loopback(address))
             return "warning: this is an open proxy: other machines can reach "
-                + to_string(address) + ", and there is no --user";
+                + to_string(address) + ", and there is no --user or --allow";
     return std::nullopt;
 }

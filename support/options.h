@@ -16,6 +16,8 @@
 struct Options {
     std::vector<Authority> listen;
     Users users;
+    Networks allow;  ///< of clients; none: anybody
+    std::vector<std::string> connect_ports;  ///< none: any
     std::size_t max_clients = 0;
     milliseconds connect_timeout{};
     milliseconds head_timeout{};
@@ -33,5 +35,6 @@ struct OptionError : std::runtime_error {
 Options parse_command_line(int argc, const char* const* argv);
 
 /// A sentence, if anybody on other machines may use the proxy and so hide
-/// behind it: an address that is not loopback, and no credentials asked for.
+/// behind it: an address that is not loopback, and no credentials or
+/// addresses asked for.
 std::optional<std::string> open_proxy_warning(const Options& options);

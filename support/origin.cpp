@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "limits.h"
+#include "resolver.h"
 
 namespace {
 
@@ -35,7 +36,9 @@ try {
     exchange.connecting = connected.connecting;
     return Connection{std::move(connected.peer), Peer::server, idle};
 } catch (const NameError& error) {
-    throw Failure{Cause::name_not_resolved, origin.host + ": " + error.what()};
+    throw Failure{
+        error.timed_out ? Cause::name_timeout : Cause::name_not_resolved,
+        origin.host + ": " + error.what()};
 } catch (const ConnectError& error) {
     throw Failure{cause_of_connect_error(error.error),
         with_limit(error.what(), error.error)};

@@ -1,7 +1,6 @@
 #include "socket.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -18,6 +17,8 @@
 #include <mutex>
 #include <system_error>
 #include <vector>
+
+#include "resolver.h"
 
 #ifndef MSG_NOSIGNAL  // macOS; main() ignores SIGPIPE as well
 #define MSG_NOSIGNAL 0
@@ -141,23 +142,6 @@ std::optional<std::size_t> call_when_ready(const char* name, int descriptor,
 }
 
 // --- Addresses --------------------------------------------------------------
-
-using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
-
-AddressList resolve(const Authority& name, int flags)
-{
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = flags | AI_NUMERICSERV;
-    addrinfo* found = nullptr;
-    const int error
-        = getaddrinfo(name.host.c_str(), name.port.c_str(), &hints, &found);
-    if (error == EAI_SYSTEM)
-        throw failure(errno, "getaddrinfo");
-    if (error != 0)
-        throw NameError{gai_strerror(error)};
-    return {found, &freeaddrinfo};
-}
 
 std::string to_text(const sockaddr* address, socklen_t length)
 {
@@ -486,9 +470,11 @@ bool is_loopback(const Authority& address)
 ConnectedSocket connect_to(const Authority& origin, milliseconds patience)
 {
     const auto start = Clock::now();
-    const AddressList list = resolve(origin, 0);
+    const AddressList list = resolve_within(origin, patience);
     const auto resolved = Clock::now();
-    NamedSocket peer = ConnectRace{list.get(), patience}.run();
+    const auto left
+        = patience - std::chrono::ceil<milliseconds>(resolved - start);
+    NamedSocket peer = ConnectRace{list.get(), left}.run();
     peer.socket.send_small_packets_at_once();
     return {std::move(peer), resolved - start, Clock::now() - resolved};
 }

@@ -94,11 +94,6 @@ NamedSocket accept_from(const Socket& listener);
 /// True for 127.0.0.0/8, ::1 and names that resolve to nothing else.
 bool is_loopback(const Authority& address);
 
-/// The host name has no address; what() is the resolver's own explanation.
-struct NameError : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
 /// No address of the host could be reached; what() has the result of each try.
 struct ConnectError : std::runtime_error {
     ConnectError(const std::string& results, int last_error)
@@ -114,8 +109,8 @@ struct ConnectedSocket {
     Clock::duration connecting;
 };
 
-/// Tries every address of the name, staggered (RFC 8305 §5), until `patience`
-/// has passed.  Throws NameError or ConnectError.
+/// Resolves the name, and tries every address, staggered (RFC 8305 §5), until
+/// `patience` has passed.  Throws NameError or ConnectError.
 ConnectedSocket connect_to(const Authority& origin, milliseconds patience);
 
 /// Shuts down every socket of this program and lets it make no new ones.

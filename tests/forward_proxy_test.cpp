@@ -75,6 +75,9 @@ TEST_CASE("a bad option is named, and the status is 2", "[proxy]")
         {{"--idle-timeout", "soon"}, "--idle-timeout"},
         {{"--connect-timeout", "0"}, "--connect-timeout"},
         {{"--log", "xml"}, "--log"},
+        {{"--allow", "somebody"}, "--allow"},
+        {{"--connect-ports", "443,"}, "--connect-ports"},
+        {{"--connect-ports", "0"}, "--connect-ports"},
     }));
     std::vector<std::string> command{PROXY_BINARY};
     command.insert(command.end(), row.arguments.begin(), row.arguments.end());
@@ -100,6 +103,11 @@ TEST_CASE("an open proxy on all addresses is warned about", "[proxy]")
     CHECK_THAT(Proxy({}, "0.0.0.0:0").child().output(),
         ContainsSubstring("open proxy"));
     CHECK(Proxy({"--user", "a:b"}, "0.0.0.0:0").child().output().find("open")
+        == std::string::npos);
+    CHECK(Proxy({"--allow", "10.0.0.0/8"}, "0.0.0.0:0")
+              .child()
+              .output()
+              .find("open")
         == std::string::npos);
     CHECK(Proxy{}.child().output().find("open") == std::string::npos);
 }

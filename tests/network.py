@@ -192,6 +192,16 @@ def unknown_names(proxy, port):
         assert name + ": " in body, body
 
 
+def name_server_says_nothing(proxy, port):
+    """P50: --connect-timeout is for the resolver, too."""
+    status, body, line = proxy.get("%s:%d" % (SILENT, port))
+    assert status == "HTTP/1.1 504 Name Resolution Timed Out", status
+    assert SILENT in body, body
+    assert 1900 < line["total_ms"] < 4000, line
+    status, _, _ = proxy.get("many.test:%d" % port)  # others are not held up
+    assert status == "HTTP/1.1 200 OK", status
+
+
 def stop_while_resolving(proxy, port):
     """P60: a thread in the resolver cannot be woken, and is not waited for."""
     with proxy.send("%s:%d" % (SILENT, port)):
@@ -205,7 +215,8 @@ def stop_while_resolving(proxy, port):
 
 
 EXPERIMENTS = [dead_first_address, all_addresses_dead, first_refused, no_route,
-               four_hundred_addresses, unknown_names, stop_while_resolving]
+               four_hundred_addresses, unknown_names, name_server_says_nothing,
+               stop_while_resolving]
 
 
 def main():

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "catch.h"
+#include "support/resolver.h"
 
 namespace {
 
