@@ -23,7 +23,8 @@
 namespace {
 
 // The border: inside it what goes wrong at the server becomes a 502 or 504.
-template <typename Call> auto or_bad_gateway(Call call)
+template <typename Call>
+auto or_bad_gateway(const Connection& server, Call call)
 try {
     return call();
 } catch (const MessageError& error) {
@@ -31,7 +32,7 @@ try {
 } catch (const PeerError& error) {
     if (error.peer == Peer::client)
         throw;
-    throw server_failure(error);
+    throw server_failure(server, error);
 }
 
 ResponseHead read_response(Connection& server, const Connection& client)
@@ -133,14 +134,14 @@ bool relay(Connection& client, const RequestHead& request,
 
     Connection server = connect_to_origin(
         target.authority, options.connect_timeout, client.idle(), exchange);
-    or_bad_gateway([&] {
+    or_bad_gateway(server, [&] {
         server.write_head(
             to_string(request_to_forward(request, target, pseudonym())), client,
             request_body);
     });
     Upload upload{client, server, request_body};  // in a thread of its own
     try {
-        const Response response = or_bad_gateway(
+        const Response response = or_bad_gateway(server,
             [&] { return read_final_response(server, client, request); });
         exchange.first_byte = Clock::now() - exchange.start;
         if (response.head.status == 101)

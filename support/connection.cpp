@@ -176,9 +176,9 @@ bool Connection::wait_to_read(
             return true;
         if (ready == Socket::Ready::other_finished)
             idle_.one_direction_ended();
+        fail_if_idle("reading from");
         if (ready == Socket::Ready::other_hung_up)
             throw PeerError{"writing to", towards->peer_, ECONNRESET};
-        fail_if_idle("reading from");
         if (Clock::now() - start >= at_most)
             return false;
     }

@@ -25,6 +25,7 @@ enum class Cause {
     port_not_allowed,
     loop,
     head_timeout,
+    body_timeout,
     target_too_long,
     head_too_large,
     coding_not_supported,

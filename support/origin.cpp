@@ -44,9 +44,9 @@ try {
         with_limit(error.what(), error.error)};
 }
 
-Failure server_failure(const PeerError& error)
+Failure server_failure(const Connection& server, const PeerError& error)
 {
     return {
         error.error == ETIMEDOUT ? Cause::server_timeout : Cause::server_reset,
-        error.what()};
+        server.address() + ": " + error.what()};
 }

@@ -12,4 +12,4 @@ Connection connect_to_origin(const Authority& origin, milliseconds patience,
     IdleTimer& idle, Exchange& exchange);
 
 /// The Failure that a server's broken or silent connection amounts to.
-Failure server_failure(const PeerError& error);
+Failure server_failure(const Connection& server, const PeerError& error);

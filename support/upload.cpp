@@ -1,6 +1,9 @@
 #include "upload.h"
 
+#include <cerrno>
+
 #include "copy.h"
+#include "failure.h"
 
 Upload::Upload(Connection& client, Connection& server, BodyFraming body)
     : client_{client}, server_{server}
@@ -41,15 +44,18 @@ try {
     copy_body(client_, server_, body, Delimiting::as_received, &has_read_all_);
 } catch (const PeerError& error) {
     // A server that has stopped reading may still say why: let it.
-    if (error.peer == Peer::client)
-        give_up();
+    if (error.peer == Peer::server)
+        return;
+    give_up(error.error == ETIMEDOUT ? std::make_exception_ptr(
+                Failure{Cause::body_timeout, error.what()})
+                                     : std::current_exception());
 } catch (const std::exception&) {
-    give_up();
+    give_up(std::current_exception());
 }
 
 // Wakes the caller, who waits for a response that would answer half a request.
-void Upload::give_up() noexcept
+void Upload::give_up(std::exception_ptr client_failure) noexcept
 {
-    client_failure_ = std::current_exception();
+    client_failure_ = std::move(client_failure);
     server_.socket().shut_down();
 }

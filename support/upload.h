@@ -40,7 +40,7 @@ public:
 
 private:
     void run(BodyFraming body) noexcept;
-    void give_up() noexcept;
+    void give_up(std::exception_ptr client_failure) noexcept;
 
     Connection& client_;
     Connection& server_;

@@ -153,6 +153,8 @@ void check(const Row& row, const Strings& curl_options)
     check_told(row.cause, output, proxy.wait_for_log("#1."));
     if (server)
         server->join();
+    if (row.cause == Cause::server_reset || row.cause == Cause::server_timeout)
+        CHECK_THAT(output, ContainsSubstring("\n" + origin.authority() + ": "));
     if (curl_options.empty())
         CHECK_THAT(
             output, ContainsSubstring(std::string{describe(row.cause).advice}));
