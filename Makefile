@@ -4,16 +4,20 @@
 # make check    the tests plain, with each sanitizer and with clang++, warnings
 #               as errors, and the format
 # make bench    measure the proxy and its peers side by side
+# make fuzz     feed the parsers with what nobody would think of
+#               (FUZZ_SECONDS=20 for each of them)
 # make format   rewrite the sources with clang-format
 # make clean    remove build/
 #
 # What is missing is installed first, by .ci/need, which says what it runs.
 
-KIND ?= plain# or portable, asan, tsan, clang: each has a folder under build/
+KIND ?= plain# or portable, asan, tsan, clang, fuzz: folders under build/
 ARGS ?=
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-ifeq ($(KIND),clang)
+FUZZ_SECONDS ?= 20
+
+ifneq ($(filter clang fuzz,$(KIND)),)
 CXX = clang++
 endif
 FLAGS_plain = -O2 -g
@@ -24,6 +28,8 @@ FLAGS_portable = -O2 -g -DPORTABLE_COPY# no splice(2), as on other systems
 FLAGS_asan  = -O1 -g -fsanitize=address,undefined -fno-sanitize=vptr \
               -fno-sanitize-recover=all -Wno-maybe-uninitialized
 FLAGS_tsan  = -O1 -g -fsanitize=thread
+FLAGS_fuzz  = -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+              -fno-sanitize-recover=all
 
 WARN   = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast
 BREW  := $(shell brew --prefix 2>/dev/null)
@@ -36,6 +42,7 @@ OUT    = build/$(KIND)
 STORY  = forward_proxy.cpp tunnel.cpp http_relay.cpp
 PARTS  = $(filter-out forward_proxy.cpp,$(STORY)) $(wildcard support/*.cpp)
 TESTS  = $(wildcard tests/*.cpp)
+FUZZED = $(patsubst tests/fuzz/%.cpp,%,$(wildcard tests/fuzz/*.cpp))
 
 all: $(OUT)/forward_proxy
 
@@ -54,8 +61,16 @@ test-portable:
 
 check:
 	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format \
-	    python3 python3-websockets ip haproxy
+	    python3 python3-websockets ip haproxy libfuzzer
 	@.ci/check
+
+fuzz:
+	@.ci/need cxxopts clang++ libfuzzer
+	@$(MAKE) --no-print-directory -j$(JOBS) KIND=fuzz $(FUZZED:%=build/fuzz/%)
+	@.ci/fuzz $(FUZZ_SECONDS) $(FUZZED)
+
+build/fuzz/%: build/fuzz/tests/fuzz/%.o $(PARTS:%.cpp=build/fuzz/%.o)
+	$(CXX) $(FLAGS) -fsanitize=fuzzer $^ -o $@
 
 bench:
 	@.ci/need cxxopts python3 tinyproxy squid apache2 haproxy
@@ -79,11 +94,11 @@ $(OUT)/tests/%.o: FLAGS += -DPROXY_BINARY='"$(OUT)/forward_proxy"'
 
 format:
 	clang-format -i *.h *.cpp support/*.h support/*.cpp tests/*.h tests/*.cpp \
-	    tests/bench/*.cpp
+	    tests/bench/*.cpp tests/fuzz/*.h tests/fuzz/*.cpp
 
 clean:
 	rm -rf build
 
-.PHONY: all run test test-portable check bench format clean
+.PHONY: all run test test-portable check fuzz bench format clean
 .DELETE_ON_ERROR:
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -47,6 +47,8 @@ std::optional<std::string> decode_base64(std::string_view text)
         if (value == 64)
             return std::nullopt;
         bits = bits << 6 | value;
+        if (i + 1 == digits && i % 4 != 3 && value & (i % 4 == 1 ? 15U : 3U))
+            return std::nullopt;  // left-over bits (RFC 4648 §3.5)
         if (i % 4 != 0)  // 6 bits make no byte yet; 12, 18 and 24 make one more
             bytes += static_cast<char>(bits >> (6 - i % 4 * 2) & 0xff);
     }

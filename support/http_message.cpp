@@ -86,7 +86,8 @@ bool is_path_and_query(std::string_view text)
 bool is_ipv6_address(const std::string& text)
 {
     in6_addr address{};
-    return inet_pton(AF_INET6, text.c_str(), &address) == 1;
+    return text.find('\0') == std::string::npos  // where C sees the end
+        && inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
 
 // --- Small pieces -----------------------------------------------------------
@@ -141,16 +142,19 @@ FieldLine parse_field_line(std::string_view line)
     return {std::string{name}, std::string{value}};
 }
 
-// Gateways that pass fields on as environment variables turn "-" into "_", and
-// so read Content_Length as Content-Length: a second opinion on where the body
-// ends.  No honest sender uses these names, so they are refused, not dropped.
-bool imitates_framing_field(std::string name)
+// Gateways that pass fields on as environment variables turn "-" into "_", some
+// of them everything but letters and digits, and so read Content_Length as
+// Content-Length: a second opinion on where the body ends.  No honest sender
+// uses these names, so they are refused, not dropped.
+bool imitates_framing_field(const std::string& name)
 {
-    if (name.find('_') == std::string::npos)
-        return false;
-    std::replace(name.begin(), name.end(), '_', '-');
-    return equal_ignoring_case(name, "Content-Length")
-        || equal_ignoring_case(name, "Transfer-Encoding");
+    std::string imitated = name;
+    for (char& c : imitated)
+        if (!is_alpha(c) && !is_digit(c))
+            c = '-';
+    return imitated != name
+        && (equal_ignoring_case(imitated, "Content-Length")
+            || equal_ignoring_case(imitated, "Transfer-Encoding"));
 }
 
 std::size_t count(const Fields& fields, std::string_view name)

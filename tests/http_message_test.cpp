@@ -165,6 +165,8 @@ TEST_CASE("a malformed field line is refused in both directions", "[message]")
         "Name: va\x01lue",  //
         "Name: va\x7flue",  //
         "Content_Length: 5",  //
+        "Content*Length: 5",  //
+        "TRANSFER~ENCODING: x",  //
         "transfer_encoding: chunked");
     CAPTURE(line);
     CHECK(problem_of([&] { request("A: b\r\n" + line + "\r\n"); })
@@ -385,7 +387,8 @@ TEST_CASE("a CONNECT target is host:port", "[message][P14][P15]")
 
     const auto target = GENERATE(as<std::string>{}, "h", "h:", ":443", "h:0",
         "h:65536", "h:99999", "h:-1", "h:443:443", "user@h:443", "h:4 43",
-        "[::1]", "[::1]443", "::1:443", "http://h:443", "h:443/", "/", "");
+        "[::1]", "[::1]443", "::1:443", "http://h:443", "h:443/", "/", "",
+        std::string("[::1\0]:443", 10), std::string("[::1\0x@h]:443", 13));
     CAPTURE(target);
     CHECK(problem_of([&] { parse_authority_form(target); })
         == Problem::malformed);

@@ -1,0 +1,43 @@
+// Request heads: found and parsed in any pieces; printed and parsed again they
+// are the same; and a naive reader sees the same request in them.
+
+#include "fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(
+    const std::uint8_t* data, std::size_t size)
+{
+    if (size < 1)
+        return 0;
+    const std::string_view text{
+        reinterpret_cast<const char*>(data) + 1, size - 1};
+    const auto end = end_of_head(text, data[0]);
+    if (!end)
+        return 0;
+    const std::string_view bytes = text.substr(0, *end);
+    const auto parsed = attempt([&] { return parse_request_head(bytes); });
+    if (!parsed.result)
+        return 0;
+    const RequestHead& head = *parsed.result;
+
+    const RequestHead again = parse_request_head(to_string(head));
+    claim(again.method == head.method && again.target == head.target
+            && again.version == head.version && again.fields == head.fields,
+        "printed and parsed again");
+
+    const NaiveHead naive = naive_head(bytes);
+    claim(naive.first_line
+            == std::vector<std::string>{head.method, head.target,
+                std::string{to_string(head.version)}},
+        "the same request line");
+    claim_same_fields(head.fields, naive);
+    claim(naive_values(naive, "host").size() <= 1, "one host");
+    const auto framing = attempt([&] { return request_framing(head); });
+    if (!framing.result)
+        return 0;
+    claim_same_framing(*framing.result, naive);
+    if (framing.result->kind == BodyFraming::Kind::none)
+        claim(naive_values(naive, "content-length").empty()
+                && naive_values(naive, "transfer-encoding").empty(),
+            "no body");
+    return 0;
+}
