@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <system_error>
+#include <utility>
 
 namespace {
 
@@ -23,7 +24,7 @@ public:
         }
         const std::lock_guard lock{mutex_};
         found_ = std::move(found);
-        error_ = error;
+        error_ = std::move(error);
         done_ = true;
         changed_.notify_all();
     }
@@ -34,7 +35,7 @@ public:
         if (!changed_.wait_for(lock, patience, [&] { return done_; }))
             throw NameError{"no answer from the name server", true};
         if (error_)
-            std::rethrow_exception(error_);
+            std::rethrow_exception(std::exchange(error_, nullptr));
         return std::move(found_);
     }
 
