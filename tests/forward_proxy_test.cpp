@@ -1,8 +1,9 @@
 // The program as a whole: its options, its log, its limits, its end.
 
 #include <signal.h>
+#include <unistd.h>
 
-#include <atomic>
+#include <array>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -193,6 +194,42 @@ TEST_CASE("--log off says nothing of exchanges", "[proxy][log]")
     CHECK(proxy.stop() == 0);
     CHECK(proxy.child().output()
         == "forward_proxy listening on " + proxy.authority() + "\n");
+}
+
+// Nobody reads the log any more, or the disk is full: the proxy goes on.
+TEST_CASE("a log that cannot be written harms no client", "[proxy][log][P48]")
+{
+    std::string authority;
+    {
+        authority = Origin{}.authority();
+    }
+    std::array<int, 2> pipe{};
+    REQUIRE(::pipe(pipe.data()) == 0);
+    const std::string output
+        = GENERATE("/dev/full", "a pipe that nobody reads");
+    const std::string redirection
+        = output == "/dev/full" ? output : "&" + std::to_string(pipe[1]);
+    const Child child{{"sh", "-c", "exec \"$0\" \"$@\" >" + redirection,
+                          PROXY_BINARY, "--listen", authority},
+        {pipe[1]}};
+    ::close(pipe[0]);
+    ::close(pipe[1]);
+    const std::string port = authority.substr(authority.rfind(':') + 1);
+    const auto deadline = Clock::now() + test_deadline;
+    const auto status = [&]() -> std::string {
+        for (;;) {
+            try {
+                TestSocket client = connect_to_port(port);
+                client.send("GET / HTTP/1.0\r\n\r\n");
+                return first_line(client.read_head());
+            } catch (const ConnectError&) {
+                if (Clock::now() > deadline)
+                    throw;
+            }
+        }
+    };
+    for (int i = 0; i < 5; ++i)
+        CHECK(status() == "HTTP/1.1 200 OK");
 }
 
 TEST_CASE("a client that closes without a request gets one quiet line",

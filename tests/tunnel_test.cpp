@@ -138,6 +138,20 @@ TEST_CASE("traffic in one direction keeps the tunnel open", "[tunnel][P9]")
     CHECK(tunnel.server.read_exactly(1) == "y");
 }
 
+// It would hold two threads and two sockets for ever.
+TEST_CASE("a client that never reads is given up", "[tunnel][P6]")
+{
+    Proxy proxy{{"--idle-timeout", "0.3"}};
+    Tunnel tunnel{proxy};
+    const std::string much = some_bytes(1'000'000);
+    CHECK_THROWS([&] {
+        for (;;)
+            tunnel.server.send(much);
+    }());
+    CHECK_THAT(proxy.wait_for_log("CONNECT"),
+        ContainsSubstring("the client: Connection timed out"));
+}
+
 // Bytes of the proxy's own would be taken for the server's (P10).
 TEST_CASE("an idle tunnel ends without a word", "[tunnel][P10]")
 {
