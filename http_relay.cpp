@@ -73,10 +73,11 @@ bool switch_protocols(Connection& client, Connection& server,
     const ResponseHead& head, Upload& upload, Exchange& exchange)
 {
     upload.wait();
-    exchange.ending = "protocol switched, "
-        + tunnel(client, server,
-            to_string(response_to_forward(
-                head, Delimiting::as_received, true, pseudonym())));
+    exchange.ending = "protocol switched, ";
+    tunnel(client, server,
+        to_string(response_to_forward(
+            head, Delimiting::as_received, true, pseudonym())),
+        exchange);
     exchange.status = head.status;
     return false;
 }

@@ -30,11 +30,11 @@ bool has_broken(const Connection& connection, const std::exception& error)
 }
 
 // Copies one direction until its sender finishes, then finishes it too.
-void pump(Connection& from, Connection& to, std::string_view greeting,
+template <typename Copy>
+void pump(Connection& from, Connection& to, Copy copy,
     const char* end_of_stream, FirstCause& ending) noexcept
 try {
-    to.write_all({greeting});
-    copy_to_end(from, to);
+    copy();
     ending.note(end_of_stream);
     from.idle().one_direction_ended();
     to.socket().finish_sending();
@@ -61,15 +61,24 @@ try {
 // the other before it returns, so each descriptor is closed once, by the
 // caller, when nobody uses it any more.  The other is the one that ends first
 // most of the time, and then need not be waited for.
-std::string tunnel(
-    Connection& client, Connection& server, std::string_view greeting)
+void tunnel(Connection& client, Connection& server, std::string_view greeting,
+    Exchange& exchange)
 {
     FirstCause ending;
-    std::thread towards_server{
-        [&] { pump(client, server, "", "client finished first", ending); }};
-    pump(server, client, greeting, "server finished first", ending);
+    const auto upwards = [&] { copy_to_end(client, server); };
+    const auto downwards = [&] {
+        client.write_all({greeting});
+        copy_to_end(server, client, [&](std::string_view) {
+            if (!exchange.first_byte)
+                exchange.first_byte = Clock::now() - exchange.start;
+        });
+    };
+    std::thread towards_server{[&] {
+        pump(client, server, upwards, "client finished first", ending);
+    }};
+    pump(server, client, downwards, "server finished first", ending);
     towards_server.join();
-    return ending.words();
+    exchange.ending += ending.words();
 }
 
 // Connect first, get the second thread, then answer: once the 200 is out, no
@@ -87,8 +96,8 @@ bool serve_connect(Connection& client, const RequestHead& request,
     Connection server = connect_to_origin(
         origin, options.connect_timeout, client.idle(), exchange);
 
-    exchange.ending
-        = tunnel(client, server, "HTTP/1.1 200 Connection established\r\n\r\n");
+    tunnel(client, server, "HTTP/1.1 200 Connection established\r\n\r\n",
+        exchange);
     exchange.status = 200;
     return false;
 }

@@ -14,7 +14,7 @@ bool serve_connect(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange);
 
 /// Sends the client the greeting, then copies both ways until both directions
-/// have ended; gives how, in words.  Throws, with nothing sent, if there is no
-/// thread to be had.
-std::string tunnel(
-    Connection& client, Connection& server, std::string_view greeting);
+/// have ended; adds to the exchange how.  Throws, with nothing sent, if there
+/// is no thread to be had.
+void tunnel(Connection& client, Connection& server, std::string_view greeting,
+    Exchange& exchange);

@@ -31,8 +31,9 @@ public:
     // `watch`: stop when the receiver hangs up, because nobody else would see
     // it.  In a tunnel the other direction reads from there, and does.
     Stream(Connection& from, Connection& to, bool watch,
-        std::atomic<bool>* has_read_all = nullptr)
-        : from_{from}, to_{to}, watch_{watch}, has_read_all_{has_read_all}
+        std::atomic<bool>* has_read_all = nullptr, Observer observe = nullptr)
+        : from_{from}, to_{to}, watch_{watch},
+          has_read_all_{has_read_all}, observe_{std::move(observe)}
     {
     }
 
@@ -83,6 +84,8 @@ private:
             *has_read_all_ = true;
         if (n && *n > 0)
             to_.write_all({{buffer.data(), *n}});
+        if (n && *n > 0 && observe_)
+            observe_({buffer.data(), *n});
         more_is_likely_ = n == buffer.size();
         take_pipe_if_bulk(n.value_or(0));
         return n;
@@ -101,6 +104,7 @@ private:
     Connection& to_;
     bool watch_;
     std::atomic<bool>* has_read_all_;
+    Observer observe_;
     bool more_is_likely_ = false;  // so that it need not be waited for
     int bulk_reads_ = 0;
     std::optional<Pipe> pipe_;
@@ -155,9 +159,10 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
         to.write_all({"0\r\n", to_string(decoder.trailer()), "\r\n"});
 }
 
-void copy_all(Connection& from, Connection& to, bool watch)
+void copy_all(
+    Connection& from, Connection& to, bool watch, const Observer& observe)
 {
-    Stream stream{from, to, watch};
+    Stream stream{from, to, watch, nullptr, observe};
     while (stream.move(UINT64_MAX) > 0) { }
 }
 
@@ -176,11 +181,11 @@ void copy_body(Connection& from, Connection& to, BodyFraming framing,
     case BodyFraming::Kind::chunked:
         return copy_chunked(from, to, delimiting, has_read_all);
     case BodyFraming::Kind::until_close:
-        return copy_all(from, to, true);
+        return copy_all(from, to, true, nullptr);
     }
 }
 
-void copy_to_end(Connection& from, Connection& to)
+void copy_to_end(Connection& from, Connection& to, const Observer& observe)
 {
-    copy_all(from, to, false);
+    copy_all(from, to, false, observe);
 }

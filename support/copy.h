@@ -5,6 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <string_view>
 
 #include "connection.h"
 #include "forwarding.h"
@@ -18,5 +20,10 @@ void copy_body(Connection& from, Connection& to, BodyFraming framing,
     Delimiting delimiting = Delimiting::as_received,
     std::atomic<bool>* has_read_all = nullptr);
 
+/// Gets to see bytes after they were sent on, from the first one as long as
+/// none go through a pipe.
+using Observer = std::function<void(std::string_view)>;
+
 /// Copies all that comes, up to the end of the stream.
-void copy_to_end(Connection& from, Connection& to);
+void copy_to_end(
+    Connection& from, Connection& to, const Observer& observe = nullptr);

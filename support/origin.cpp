@@ -30,11 +30,9 @@ Cause cause_of_connect_error(int error)
 Connection connect_to_origin(const Authority& origin, milliseconds patience,
     IdleTimer& idle, Exchange& exchange)
 try {
-    ConnectedSocket connected = connect_to(origin, patience);
-    exchange.server = connected.peer.address;
-    exchange.resolving = connected.resolving;
-    exchange.connecting = connected.connecting;
-    return Connection{std::move(connected.peer), Peer::server, idle};
+    NamedSocket peer = connect_to(origin, patience, &exchange.times);
+    exchange.server = peer.address;
+    return Connection{std::move(peer), Peer::server, idle};
 } catch (const NameError& error) {
     throw Failure{
         error.timed_out ? Cause::name_timeout : Cause::name_not_resolved,

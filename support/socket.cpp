@@ -226,6 +226,25 @@ std::vector<const addrinfo*> interleave_families(const addrinfo* list)
     return mixed;
 }
 
+// Notes how long something took when it ends, even if by an exception.
+class Stopwatch {
+public:
+    explicit Stopwatch(std::optional<Clock::duration>& taken)
+        : taken_{taken} { }
+    ~Stopwatch() { stop(); }
+
+    milliseconds stop() const
+    {
+        if (!taken_)
+            taken_ = Clock::now() - start_;
+        return std::chrono::ceil<milliseconds>(*taken_);
+    }
+
+private:
+    std::optional<Clock::duration>& taken_;
+    Clock::time_point start_ = Clock::now();
+};
+
 // The attempts to reach one origin server, several of them under way at once.
 class ConnectRace {
 public:
@@ -467,16 +486,18 @@ bool is_loopback(const Authority& address)
     return true;
 }
 
-ConnectedSocket connect_to(const Authority& origin, milliseconds patience)
+NamedSocket connect_to(
+    const Authority& origin, milliseconds patience, ConnectTimes* times)
 {
-    const auto start = Clock::now();
+    ConnectTimes nobody_asks;
+    ConnectTimes& taken = times == nullptr ? nobody_asks : *times;
+    const Stopwatch resolving{taken.resolving};
     const AddressList list = resolve_within(origin, patience);
-    const auto resolved = Clock::now();
-    const auto left
-        = patience - std::chrono::ceil<milliseconds>(resolved - start);
+    const auto left = patience - resolving.stop();
+    const Stopwatch connecting{taken.connecting};
     NamedSocket peer = ConnectRace{list.get(), left}.run();
     peer.socket.send_small_packets_at_once();
-    return {std::move(peer), resolved - start, Clock::now() - resolved};
+    return peer;
 }
 
 void shut_down_all_sockets()

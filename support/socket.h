@@ -103,15 +103,16 @@ struct ConnectError : std::runtime_error {
     int error;  ///< errno of the last try; ETIMEDOUT if the time ran out
 };
 
-struct ConnectedSocket {
-    NamedSocket peer;
-    Clock::duration resolving;
-    Clock::duration connecting;
+/// How long it took, or took to fail; what was not tried has no value.
+struct ConnectTimes {
+    std::optional<Clock::duration> resolving;
+    std::optional<Clock::duration> connecting;
 };
 
 /// Resolves the name, and tries every address, staggered (RFC 8305 §5), until
 /// `patience` has passed.  Throws NameError or ConnectError.
-ConnectedSocket connect_to(const Authority& origin, milliseconds patience);
+NamedSocket connect_to(const Authority& origin, milliseconds patience,
+    ConnectTimes* times = nullptr);
 
 /// Shuts down every socket of this program and lets it make no new ones.
 void shut_down_all_sockets();

@@ -70,12 +70,12 @@ std::string to_text_line(const Exchange& e)
         = e.method.empty() ? "-" : quoted(e.method + " " + e.target);
     return time_of_day(system_clock::now()) + " " + e.id + " " + e.client + " "
         + request + " " + (e.server.empty() ? "-" : e.server) + " "
-        + (e.status == 0 ? "-" : std::to_string(e.status))
-        + " up=" + std::to_string(e.received)
-        + " down=" + std::to_string(e.sent) + " dns=" + to_ms(e.resolving, "-")
-        + " connect=" + to_ms(e.connecting, "-")
-        + " first=" + to_ms(e.first_byte, "-") + " total="
-        + to_ms(Clock::now() - e.start, "-") + "ms " + e.ending + "\n";
+        + (e.status == 0 ? "-" : std::to_string(e.status)) + " up="
+        + std::to_string(e.received) + " down=" + std::to_string(e.sent)
+        + " dns=" + to_ms(e.times.resolving, "-") + " connect="
+        + to_ms(e.times.connecting, "-") + " first=" + to_ms(e.first_byte, "-")
+        + " total=" + to_ms(Clock::now() - e.start, "-") + "ms " + e.ending
+        + "\n";
 }
 
 std::string to_json_line(const Exchange& e)
@@ -88,9 +88,10 @@ std::string to_json_line(const Exchange& e)
         + ",\"method\":" + or_null(e.method) + ",\"target\":"
         + or_null(e.target) + ",\"server\":" + or_null(e.server)
         + ",\"status\":" + (e.status == 0 ? "null" : std::to_string(e.status))
-        + ",\"up\":" + std::to_string(e.received) + ",\"down\":"
-        + std::to_string(e.sent) + ",\"dns_ms\":" + to_ms(e.resolving, "null")
-        + ",\"connect_ms\":" + to_ms(e.connecting, "null")
+        + ",\"up\":" + std::to_string(e.received)
+        + ",\"down\":" + std::to_string(e.sent)
+        + ",\"dns_ms\":" + to_ms(e.times.resolving, "null")
+        + ",\"connect_ms\":" + to_ms(e.times.connecting, "null")
         + ",\"first_byte_ms\":" + to_ms(e.first_byte, "null")
         + ",\"total_ms\":" + to_ms(Clock::now() - e.start, "null")
         + ",\"ending\":" + quoted(e.ending) + "}\n";

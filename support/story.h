@@ -24,8 +24,7 @@ struct Exchange {
     int status = 0;  ///< of the final response; 0 while none has begun
     std::uint64_t received = 0;  ///< bytes from the client, heads included
     std::uint64_t sent = 0;  ///< bytes to the client
-    std::optional<Clock::duration> resolving;
-    std::optional<Clock::duration> connecting;
+    ConnectTimes times;
     std::optional<Clock::duration> first_byte;  ///< from start to the response
     Clock::time_point start;
     std::string ending;  ///< in words

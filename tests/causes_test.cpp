@@ -52,7 +52,7 @@ public:
 
 private:
     Origin origin_;
-    std::vector<ConnectedSocket> waiting_;
+    std::vector<NamedSocket> waiting_;
 };
 
 std::string nobody()

@@ -205,7 +205,7 @@ std::pair<Socket, Socket> tcp_pair()
 {
     const NamedSocket listener = listen_on({"127.0.0.1", "0"});
     Socket first
-        = connect_to(parse_authority_form(listener.address), 10s).peer.socket;
+        = connect_to(parse_authority_form(listener.address), 10s).socket;
     return {std::move(first), accept_from(listener.socket).socket};
 }
 

@@ -45,7 +45,7 @@ void connecting(Stage& stage)
         for (;;)
             stage.others.emplace_back(connect_to(
                 {"127.0.0.1", stage.origin.port()}, milliseconds{200})
-                                          .peer.socket);
+                                          .socket);
     } catch (const ConnectError&) {
         send_head(stage, "\r\n");
     }

@@ -434,7 +434,7 @@ TEST_CASE("clients of both families are logged in full", "[proxy][log][P49]")
     for (const std::string host : {"::1", "127.0.0.1", "::1"}) {
         {
             const TestSocket client{
-                connect_to({host, port}, test_deadline).peer.socket};
+                connect_to({host, port}, test_deadline).socket};
         }
         CHECK_THAT(proxy.wait_for_log("closed without a request"),
             ContainsSubstring(

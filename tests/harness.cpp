@@ -89,8 +89,7 @@ bool TestSocket::ends_with_reset()
 
 TestSocket connect_to_port(const std::string& port)
 {
-    return TestSocket{
-        connect_to({"127.0.0.1", port}, test_deadline).peer.socket};
+    return TestSocket{connect_to({"127.0.0.1", port}, test_deadline).socket};
 }
 
 // --- Origin -----------------------------------------------------------------

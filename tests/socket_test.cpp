@@ -128,10 +128,10 @@ TEST_CASE("a listening socket on port 0 says which it got", "[socket]")
     const NamedSocket listener = listen_on({"127.0.0.1", "0"});
     const Authority bound = parse_authority_form(listener.address);
     CHECK(bound.host == "127.0.0.1");
-    const ConnectedSocket client = connect_to(bound, 10s);
-    CHECK(client.peer.address == listener.address);
+    const NamedSocket client = connect_to(bound, 10s);
+    CHECK(client.address == listener.address);
     const NamedSocket server = accept_from(listener.socket);
-    send(client.peer.socket, "hello");
+    send(client.socket, "hello");
     CHECK(receive(server.socket) == "hello");
 }
 
@@ -140,8 +140,7 @@ TEST_CASE("every address of a name is tried", "[socket][P50]")
 {
     const NamedSocket listener = listen_on({"127.0.0.1", "0"});
     const std::string port = parse_authority_form(listener.address).port;
-    CHECK(connect_to({"localhost", port}, 10s).peer.address
-        == "127.0.0.1:" + port);
+    CHECK(connect_to({"localhost", port}, 10s).address == "127.0.0.1:" + port);
 }
 
 TEST_CASE("why no address was reached is told for each", "[socket][P51]")

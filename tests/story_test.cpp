@@ -16,8 +16,8 @@ Exchange some_exchange()
     exchange.status = 200;
     exchange.received = 70;
     exchange.sent = 1500;
-    exchange.resolving = std::chrono::microseconds{1250};
-    exchange.connecting = milliseconds{20};
+    exchange.times.resolving = std::chrono::microseconds{1250};
+    exchange.times.connecting = milliseconds{20};
     exchange.first_byte = milliseconds{31};
     exchange.ending = "complete";
     return exchange;
@@ -62,7 +62,7 @@ TEST_CASE("what an exchange does not have is a dash, or null", "[story]")
     exchange.target.clear();
     exchange.server.clear();
     exchange.status = 0;
-    exchange.resolving.reset();
+    exchange.times.resolving.reset();
     CHECK_THAT(to_text_line(exchange),
         ContainsSubstring(" - - - up=70 down=1500 dns=- "));
     CHECK_THAT(to_json_line(exchange),

@@ -18,6 +18,41 @@ TEST_CASE("a tunnel carries bytes both ways", "[tunnel][P1][P2]")
     CHECK(tunnel.client.read_exactly(bytes.size()) == bytes);
 }
 
+TEST_CASE("a tunnel's line in the log has all its times", "[tunnel][log]")
+{
+    Proxy proxy{{"--log", "json"}};
+    {
+        Tunnel tunnel{proxy};
+        tunnel.server.send("x");
+        tunnel.client.read_exactly(1);
+    }
+    const std::string line = proxy.wait_for_log("CONNECT");
+    CAPTURE(line);
+    for (const std::string name :
+        {"dns_ms", "connect_ms", "first_byte_ms", "total_ms"})
+        CHECK_THAT(line,
+            ContainsSubstring("\"" + name + "\":")
+                && !ContainsSubstring("\"" + name + "\":null"));
+}
+
+TEST_CASE("a tunnel that was not made has the times of what was tried",
+    "[tunnel][log]")
+{
+    Proxy proxy{{"--log", "json"}};
+    TestSocket client = proxy.connect();
+    client.send(connect_request("no-such-host.invalid:443"));
+    client.read_to_end();
+    const std::string unknown = proxy.wait_for_log("CONNECT");
+    CHECK_THAT(unknown, !ContainsSubstring("\"dns_ms\":null"));
+    CHECK_THAT(unknown, ContainsSubstring("\"connect_ms\":null"));
+
+    TestSocket other = proxy.connect();
+    other.send(connect_request(Origin{}.authority()));
+    other.read_to_end();
+    CHECK_THAT(proxy.wait_for_log("CONNECT"),
+        !ContainsSubstring("\"connect_ms\":null"));
+}
+
 TEST_CASE("200 is sent only after the server was reached", "[tunnel][P1]")
 {
     Proxy proxy;
@@ -192,8 +227,7 @@ TEST_CASE("last words are read before a reset is seen", "[tunnel][P11]")
     auto [client_side, far_client] = socket_pair();
     Connection client{{std::move(client_side), "client"}, Peer::client, idle};
     TestSocket user{std::move(far_client)};
-    Connection server{
-        connect_to({"127.0.0.1", origin.port()}, test_deadline).peer,
+    Connection server{connect_to({"127.0.0.1", origin.port()}, test_deadline),
         Peer::server, idle};
     {
         TestSocket far_server = origin.accept();
@@ -204,7 +238,8 @@ TEST_CASE("last words are read before a reset is seen", "[tunnel][P11]")
     user.send("one more question, for nobody");
     std::string read;
     Background reader{[&] { read = user.read_to_end(); }};
-    tunnel(client, server, "");
+    Exchange exchange{client, 1, 1};
+    tunnel(client, server, "", exchange);
     client.socket().shut_down();
     reader.join();
     CHECK(read == last_words);
