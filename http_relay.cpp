@@ -82,6 +82,17 @@ bool switch_protocols(Connection& client, Connection& server,
     return false;
 }
 
+// Whether the client may send its next request.  Only if both sides agree where
+// these messages ended: what is left of a body would be read as that request
+// (RFC 9112 §11.2).  Asked early, because the head has to announce it (§9.6).
+bool stays_open(
+    const RequestHead& request, bool ends_by_close, const Upload& upload)
+{
+    return request.version == Version::http_1_1 && !ends_by_close
+        && upload.has_read_all()
+        && !has_token(request.fields, "Connection", "close");
+}
+
 // Sends the final response on.  From its first byte no failure can be told.
 bool deliver(Connection& client, Connection& server, const RequestHead& request,
     const Response& response, Upload& upload, Exchange& exchange)
@@ -93,12 +104,7 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
         = response.body.kind == BodyFraming::Kind::until_close
         || (response.body.kind == BodyFraming::Kind::chunked && old_client);
 
-    // Reusable only if both sides agree where these messages ended: what is
-    // left of a body would be read as the next request (RFC 9112 §11.2).
-    // Decided now, because the head has to announce it (§9.6).
-    const bool keep_open = !old_client && !ends_by_close
-        && upload.has_read_all()
-        && !has_token(request.fields, "Connection", "close");
+    const bool keep_open = stays_open(request, ends_by_close, upload);
 
     exchange.status = response.head.status;
     client.write_head(to_string(response_to_forward(

@@ -83,6 +83,21 @@ inline std::optional<std::size_t> end_of_head(
     return at_once.result.value_or(std::nullopt);
 }
 
+/// The head at the front of a fuzzer's input, whose first byte says how to cut
+/// it; nothing if there is none.
+inline std::optional<std::string_view> head_in(
+    const std::uint8_t* data, std::size_t size)
+{
+    if (size < 1)
+        return std::nullopt;
+    const std::string_view text{
+        reinterpret_cast<const char*>(data) + 1, size - 1};
+    const auto end = end_of_head(text, data[0]);
+    if (!end)
+        return std::nullopt;
+    return text.substr(0, *end);
+}
+
 struct NaiveHead {
     std::vector<std::string> first_line;  // its words
     std::vector<std::pair<std::string, std::string>> fields;

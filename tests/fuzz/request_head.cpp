@@ -6,15 +6,10 @@
 extern "C" int LLVMFuzzerTestOneInput(
     const std::uint8_t* data, std::size_t size)
 {
-    if (size < 1)
+    const auto bytes = head_in(data, size);
+    if (!bytes)
         return 0;
-    const std::string_view text{
-        reinterpret_cast<const char*>(data) + 1, size - 1};
-    const auto end = end_of_head(text, data[0]);
-    if (!end)
-        return 0;
-    const std::string_view bytes = text.substr(0, *end);
-    const auto parsed = attempt([&] { return parse_request_head(bytes); });
+    const auto parsed = attempt([&] { return parse_request_head(*bytes); });
     if (!parsed.result)
         return 0;
     const RequestHead& head = *parsed.result;
@@ -24,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(
             && again.version == head.version && again.fields == head.fields,
         "printed and parsed again");
 
-    const NaiveHead naive = naive_head(bytes);
+    const NaiveHead naive = naive_head(*bytes);
     claim(naive.first_line
             == std::vector<std::string>{head.method, head.target,
                 std::string{to_string(head.version)}},

@@ -5,15 +5,10 @@
 extern "C" int LLVMFuzzerTestOneInput(
     const std::uint8_t* data, std::size_t size)
 {
-    if (size < 1)
+    const auto bytes = head_in(data, size);
+    if (!bytes)
         return 0;
-    const std::string_view text{
-        reinterpret_cast<const char*>(data) + 1, size - 1};
-    const auto end = end_of_head(text, data[0]);
-    if (!end)
-        return 0;
-    const std::string_view bytes = text.substr(0, *end);
-    const auto parsed = attempt([&] { return parse_response_head(bytes); });
+    const auto parsed = attempt([&] { return parse_response_head(*bytes); });
     if (!parsed.result)
         return 0;
     const ResponseHead& head = *parsed.result;
@@ -23,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(
             && again.version == head.version && again.fields == head.fields,
         "printed and parsed again");
 
-    const NaiveHead naive = naive_head(bytes);
+    const NaiveHead naive = naive_head(*bytes);
     claim(naive.first_line.size() >= 2
             && naive.first_line[1] == std::to_string(head.status),
         "the same status");
