@@ -9,6 +9,7 @@
 #include "http_relay.h"
 #include "support/failure.h"
 #include "support/limits.h"
+#include "support/narration.h"
 #include "support/own_answer.h"
 #include "support/process.h"
 #include "support/resolver.h"
@@ -29,6 +30,7 @@ bool answer_ourselves(
     exchange.status = 200;
     exchange.ending = "answered by the proxy itself";
     client.write_all({answer});
+    tell_answer(exchange.trace, answer);
     return false;
 }
 
@@ -47,7 +49,9 @@ bool serve_request(
     const RequestHead request = parse_request_head(*head);
     exchange.method = request.method;
     exchange.target = request.target;
+    tell_request(exchange.trace, request);
     check_credentials(request, options.users);
+    tell_credentials(exchange.trace, options.users.any());
     check_loop(request);
     if (const auto answer = own_answer(request))
         return answer_ourselves(client, *answer, exchange);
@@ -69,7 +73,9 @@ bool refuse(Connection& client, const Failure& failure, Exchange& exchange)
     const CauseText& cause = describe(failure.cause);
     exchange.status = cause.status;
     exchange.ending = std::string{cause.reason} + ": " + failure.what();
-    client.write_all({failure_response(failure, exchange.method)});
+    const std::string answer = failure_response(failure, exchange.method);
+    client.write_all({answer});
+    tell_answer(exchange.trace, answer);
     return false;
 }
 
@@ -113,8 +119,10 @@ void serve_client(Serve serve, NamedSocket socket, std::uint64_t number,
 try {
     IdleTimer idle{options.idle_timeout};
     Connection client{std::move(socket), Peer::client, idle};
+    Trace trace{options.trace, number};
+    trace.step(Way::client_to_proxy, "connected from " + client.address());
     for (int n = 1;
-         serve_exchange(serve, client, options, Exchange{client, number, n});
+         serve_exchange(serve, client, options, Exchange{client, trace, n});
          ++n) { }
 } catch (const std::exception& error) {
     complain(error.what());
@@ -170,6 +178,7 @@ void serve(const Options& options)
             accept_clients(listener.socket, options, clients, turned_away);
         });
     }
+    Trace::explain(options.trace);
     wait_for_stop_signal();
     shut_down_all_sockets();
     for (const DetachedThreads* group :

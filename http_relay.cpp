@@ -16,8 +16,10 @@
 #include "support/copy.h"
 #include "support/failure.h"
 #include "support/forwarding.h"
+#include "support/narration.h"
 #include "support/origin.h"
 #include "support/upload.h"
+#include "support/verdict.h"
 #include "tunnel.h"
 
 namespace {
@@ -51,19 +53,24 @@ struct Response {
 
 // Interim responses pass in their order, except to HTTP/1.0 clients, who do not
 // know them (RFC 9110 §15.2).  The switch to another protocol counts as final.
-Response read_final_response(
-    Connection& server, Connection& client, const RequestHead& request)
+Response read_final_response(Connection& server, Connection& client,
+    const RequestHead& request, Trace& trace)
 {
     for (;;) {
         const ResponseHead head = read_response(server, client);
         if (head.status == 101 && !wants_upgrade(request))
             throw Failure{Cause::malformed_response,
                 "the server switched protocols without being asked to"};
+        const BodyFraming body = response_framing(request.method, head);
+        tell_response(trace, head, body);
         if (!head.is_interim() || head.status == 101)
-            return {head, response_framing(request.method, head)};
-        if (request.version == Version::http_1_1)
-            client.write_all({to_string(response_to_forward(
-                head, Delimiting::as_received, true, pseudonym()))});
+            return {head, body};
+        if (request.version == Version::http_1_0)
+            continue;
+        const ResponseHead forwarded = response_to_forward(
+            head, Delimiting::as_received, true, pseudonym());
+        client.write_all({to_string(forwarded)});
+        tell_response_sent(trace, head, forwarded);
     }
 }
 
@@ -106,12 +113,17 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
 
     const bool keep_open = stays_open(request, ends_by_close, upload);
 
+    const ResponseHead forwarded = response_to_forward(
+        response.head, delimiting, keep_open, pseudonym());
     exchange.status = response.head.status;
-    client.write_head(to_string(response_to_forward(
-                          response.head, delimiting, keep_open, pseudonym())),
-        server, response.body);
+    exchange.verdict = response_verdict(response.head).value_or("");
+    client.write_head(to_string(forwarded), server, response.body);
+    tell_response_sent(exchange.trace, response.head, forwarded);
     try {
-        copy_body(server, client, response.body, delimiting);
+        const std::uint64_t size
+            = copy_body(server, client, response.body, delimiting, nullptr,
+                body_observer(exchange.trace, Way::server_across));
+        tell_body_size(exchange.trace, Way::server_across, response.body, size);
     } catch (const std::exception&) {
         // Without a declared length an ordinary close would look like the end.
         if (ends_by_close)
@@ -141,15 +153,17 @@ bool relay(Connection& client, const RequestHead& request,
 
     Connection server = connect_to_origin(
         target.authority, options.connect_timeout, client.idle(), exchange);
-    or_bad_gateway(server, [&] {
-        server.write_head(
-            to_string(request_to_forward(request, target, pseudonym())), client,
-            request_body);
-    });
-    Upload upload{client, server, request_body};  // in a thread of its own
+    const RequestHead forwarded
+        = request_to_forward(request, target, pseudonym());
+    tell_request_sent(exchange.trace, request, forwarded, request_body);
+    or_bad_gateway(server,
+        [&] { server.write_head(to_string(forwarded), client, request_body); });
+    // In a thread of its own:
+    Upload upload{client, server, request_body, exchange.trace};
     try {
-        const Response response = or_bad_gateway(server,
-            [&] { return read_final_response(server, client, request); });
+        const Response response = or_bad_gateway(server, [&] {
+            return read_final_response(server, client, request, exchange.trace);
+        });
         exchange.first_byte = Clock::now() - exchange.start;
         if (response.head.status == 101)
             return switch_protocols(

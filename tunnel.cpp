@@ -17,7 +17,9 @@
 #include "support/access.h"
 #include "support/copy.h"
 #include "support/failure.h"
+#include "support/narration.h"
 #include "support/origin.h"
+#include "support/tunnel_view.h"
 
 namespace {
 
@@ -31,15 +33,15 @@ bool has_broken(const Connection& connection, const std::exception& error)
 
 // Copies one direction until its sender finishes, then finishes it too.
 template <typename Copy>
-void pump(Connection& from, Connection& to, Copy copy,
-    const char* end_of_stream, FirstCause& ending) noexcept
+void pump(
+    Connection& from, Connection& to, Copy copy, TunnelView& view) noexcept
 try {
     copy();
-    ending.note(end_of_stream);
+    view.finished(from.peer());
     from.idle().one_direction_ended();
     to.socket().finish_sending();
 } catch (const std::exception& error) {
-    ending.note(error.what());
+    view.failed(from.peer(), error);
     // Who takes nothing more may have spoken before it broke.  The other pump
     // reads that, and then finds the end itself.
     if (has_broken(to, error))
@@ -64,21 +66,21 @@ try {
 void tunnel(Connection& client, Connection& server, std::string_view greeting,
     Exchange& exchange)
 {
-    FirstCause ending;
-    const auto upwards = [&] { copy_to_end(client, server); };
+    TunnelView view{exchange};
+    const auto upwards = [&] {
+        copy_to_end(client, server,
+            [&](std::string_view sent) { view.passed(Peer::client, sent); });
+    };
     const auto downwards = [&] {
         client.write_all({greeting});
-        copy_to_end(server, client, [&](std::string_view) {
-            if (!exchange.first_byte)
-                exchange.first_byte = Clock::now() - exchange.start;
-        });
+        tell_answer(exchange.trace, greeting);
+        copy_to_end(server, client,
+            [&](std::string_view sent) { view.passed(Peer::server, sent); });
     };
-    std::thread towards_server{[&] {
-        pump(client, server, upwards, "client finished first", ending);
-    }};
-    pump(server, client, downwards, "server finished first", ending);
+    std::thread towards_server{[&] { pump(client, server, upwards, view); }};
+    pump(server, client, downwards, view);
     towards_server.join();
-    exchange.ending += ending.words();
+    view.conclude();
 }
 
 // Connect first, get the second thread, then answer: once the 200 is out, no

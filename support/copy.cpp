@@ -112,18 +112,21 @@ private:
     std::array<char, small_buffer_size> small_buffer_;
 };
 
-void copy_length(Connection& from, Connection& to, std::uint64_t length,
-    std::atomic<bool>* has_read_all)
+std::uint64_t copy_length(Connection& from, Connection& to,
+    std::uint64_t length, std::atomic<bool>* has_read_all,
+    const Observer& observe)
 {
-    Stream stream{from, to, true, has_read_all};
-    while (length > 0) {
-        const std::size_t n = stream.move(length);
+    Stream stream{from, to, true, has_read_all, observe};
+    std::uint64_t left = length;
+    while (left > 0) {
+        const std::size_t n = stream.move(left);
         if (n == 0)
             throw MessageError{Problem::cut_short,
-                "the body ended " + std::to_string(length)
+                "the body ended " + std::to_string(left)
                     + " bytes short of its Content-Length"};
-        length -= n;
+        left -= n;
     }
+    return length;
 }
 
 void write_chunk(Connection& to, std::string_view data)
@@ -135,12 +138,14 @@ void write_chunk(Connection& to, std::string_view data)
         "\r\n", data, "\r\n"});
 }
 
-void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
-    std::atomic<bool>* has_read_all)
+std::uint64_t copy_chunked(Connection& from, Connection& to,
+    Delimiting delimiting, std::atomic<bool>* has_read_all,
+    const Observer& observe)
 {
     const auto memory = new_large_buffer();
     const std::span buffer{memory.get(), large_buffer_size};
     ChunkedDecoder decoder;
+    std::uint64_t size = 0;
     while (!decoder.finished()) {
         const std::size_t n = from.read_some(buffer, to);
         if (n == 0)
@@ -154,35 +159,44 @@ void copy_chunked(Connection& from, Connection& to, Delimiting delimiting,
             write_chunk(to, {buffer.data(), data});
         else if (data > 0)
             to.write_all({{buffer.data(), data}});
+        if (data > 0 && observe)
+            observe({buffer.data(), data});
+        size += data;
     }
     if (delimiting == Delimiting::as_received)
         to.write_all({"0\r\n", to_string(decoder.trailer()), "\r\n"});
+    return size;
 }
 
-void copy_all(
+std::uint64_t copy_all(
     Connection& from, Connection& to, bool watch, const Observer& observe)
 {
     Stream stream{from, to, watch, nullptr, observe};
-    while (stream.move(UINT64_MAX) > 0) { }
+    std::uint64_t size = 0;
+    while (const std::size_t n = stream.move(UINT64_MAX))
+        size += n;
+    return size;
 }
 
 }  // namespace
 
-void copy_body(Connection& from, Connection& to, BodyFraming framing,
-    Delimiting delimiting, std::atomic<bool>* has_read_all)
+std::uint64_t copy_body(Connection& from, Connection& to, BodyFraming framing,
+    Delimiting delimiting, std::atomic<bool>* has_read_all,
+    const Observer& observe)
 {
     switch (framing.kind) {
-    case BodyFraming::Kind::none:
-        if (has_read_all != nullptr)
-            *has_read_all = true;
-        return;
     case BodyFraming::Kind::length:
-        return copy_length(from, to, framing.length, has_read_all);
+        return copy_length(from, to, framing.length, has_read_all, observe);
     case BodyFraming::Kind::chunked:
-        return copy_chunked(from, to, delimiting, has_read_all);
+        return copy_chunked(from, to, delimiting, has_read_all, observe);
     case BodyFraming::Kind::until_close:
-        return copy_all(from, to, true, nullptr);
+        return copy_all(from, to, true, observe);
+    case BodyFraming::Kind::none:
+        break;
     }
+    if (has_read_all != nullptr)
+        *has_read_all = true;
+    return 0;
 }
 
 void copy_to_end(Connection& from, Connection& to, const Observer& observe)

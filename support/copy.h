@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <string_view>
 
@@ -12,17 +13,18 @@
 #include "forwarding.h"
 #include "http_message.h"
 
-/// Copies one message body and nothing behind it; chunked bodies are checked,
-/// and framed anew (RFC 9112 §7.1).  `has_read_all` becomes true before the
-/// last bytes are written.  Throws MessageError for a malformed body or one cut
-/// short, system_error naming the peer that failed.
-void copy_body(Connection& from, Connection& to, BodyFraming framing,
-    Delimiting delimiting = Delimiting::as_received,
-    std::atomic<bool>* has_read_all = nullptr);
-
 /// Gets to see bytes after they were sent on, from the first one as long as
 /// none go through a pipe.
 using Observer = std::function<void(std::string_view)>;
+
+/// Copies one message body and nothing behind it, and gives its size in bytes;
+/// chunked bodies are checked, and framed anew (RFC 9112 §7.1).  `has_read_all`
+/// becomes true before the last bytes are written.  Throws MessageError for a
+/// malformed body or one cut short, PeerError for a connection that failed.
+std::uint64_t copy_body(Connection& from, Connection& to, BodyFraming framing,
+    Delimiting delimiting = Delimiting::as_received,
+    std::atomic<bool>* has_read_all = nullptr,
+    const Observer& observe = nullptr);
 
 /// Copies all that comes, up to the end of the stream.
 void copy_to_end(

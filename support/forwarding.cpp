@@ -129,3 +129,37 @@ ResponseHead response_to_forward(const ResponseHead& response,
         forwarded.fields.push_back({"Connection", "close"});
     return forwarded;
 }
+
+std::string why_removed(const FieldLine& field, const Fields& received)
+{
+    const auto is = [&](auto&&... names) {
+        return (equal_ignoring_case(field.name, names) || ...);
+    };
+    if (is("Proxy-Authorization"))
+        return "credentials for this proxy alone (RFC 9110 §11.7.2)";
+    if (is("Host"))
+        return "the request target decides (RFC 9112 §3.2.2)";
+    if (is("Max-Forwards"))
+        return "counted down (RFC 9110 §7.6.2)";
+    if (is("Content-Length", "Transfer-Encoding"))
+        return "the body ends otherwise on the way on (RFC 9112 §6.1)";
+    if (!contains(hop_by_hop, field.name)
+        && has_token(received, "Connection", field.name))
+        return "nominated by Connection (RFC 9110 §7.6.1)";
+    return "hop-by-hop: for this connection only (RFC 9110 §7.6.1)";
+}
+
+std::string why_added(const FieldLine& field)
+{
+    if (equal_ignoring_case(field.name, "Via"))
+        return "the name of this proxy (RFC 9110 §7.6.3)";
+    if (equal_ignoring_case(field.name, "Host"))
+        return "from the request target (RFC 9112 §3.2.2)";
+    if (equal_ignoring_case(field.name, "Max-Forwards"))
+        return "counted down (RFC 9110 §7.6.2)";
+    if (equal_ignoring_case(field.name, "Connection"))
+        return field.value == "Upgrade"
+            ? "asks for another protocol (RFC 9110 §7.8)"
+            : "this connection serves one exchange (RFC 9112 §9.6)";
+    return "for the next connection (RFC 9110 §7.6.1)";
+}

@@ -25,6 +25,10 @@ std::optional<std::uint64_t> max_forwards(const RequestHead& request);
 RequestHead request_to_forward(
     const RequestHead& request, const HttpTarget& target, std::string_view via);
 
+/// Why a field line is not sent on, or stands in what is sent on only.
+std::string why_removed(const FieldLine& field, const Fields& received);
+std::string why_added(const FieldLine& field);
+
 /// The response for the client.  `keep_open` false announces our close.
 ResponseHead response_to_forward(const ResponseHead& response,
     Delimiting delimiting, bool keep_open, std::string_view via);

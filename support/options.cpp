@@ -40,6 +40,8 @@ cxxopts::Options describe_options()
             "SECONDS")
         ("log", "one line per exchange: text, json or off", text("text"),
             "FORMAT")
+        ("trace", "tell the story of each connection, step by step")
+        ("show-bodies", "with --trace, show the text of bodies too")
         ("version", "print the version and stop")
         ("help", "print this text and stop");
     // clang-format on
@@ -156,6 +158,10 @@ Options from_parsed(const cxxopts::ParseResult& parsed)
     options.head_timeout = seconds("head-timeout");
     options.idle_timeout = seconds("idle-timeout");
     options.log = parse_log_format(parsed["log"].as<std::string>());
+    options.trace = {parsed.count("trace") > 0, parsed.count("show-bodies") > 0,
+        options.log == LogFormat::json};
+    if (options.trace.bodies && !options.trace.on)
+        throw OptionError{"option --show-bodies: needs --trace"};
     return options;
 }
 

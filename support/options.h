@@ -23,6 +23,7 @@ struct Options {
     milliseconds head_timeout{};
     milliseconds idle_timeout{};
     LogFormat log = LogFormat::text;
+    TraceSettings trace;
 
     std::string answer;  ///< not empty: --help or --version; print it and stop
 };

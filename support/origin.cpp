@@ -30,7 +30,13 @@ Cause cause_of_connect_error(int error)
 Connection connect_to_origin(const Authority& origin, milliseconds patience,
     IdleTimer& idle, Exchange& exchange)
 try {
-    NamedSocket peer = connect_to(origin, patience, &exchange.times);
+    const auto tell = [&](const std::string& words) {
+        exchange.trace.step(Way::proxy_to_server, words);
+    };
+    if (exchange.trace)
+        tell("looking up " + origin.host);
+    NamedSocket peer = connect_to(origin, patience, &exchange.times,
+        exchange.trace ? ProgressListener{tell} : nullptr);
     exchange.server = peer.address;
     return Connection{std::move(peer), Peer::server, idle};
 } catch (const NameError& error) {

@@ -226,6 +226,15 @@ std::vector<const addrinfo*> interleave_families(const addrinfo* list)
     return mixed;
 }
 
+std::string in_words(const addrinfo* list)
+{
+    std::string words;
+    for (const addrinfo* a : interleave_families(list))
+        words.append(words.empty() ? "" : ", ")
+            .append(to_text(a->ai_addr, a->ai_addrlen));
+    return words;
+}
+
 // Notes how long something took when it ends, even if by an exception.
 class Stopwatch {
 public:
@@ -248,9 +257,10 @@ private:
 // The attempts to reach one origin server, several of them under way at once.
 class ConnectRace {
 public:
-    ConnectRace(const addrinfo* list, milliseconds patience)
-        : addresses_{interleave_families(list)}, deadline_{
-                                                     Clock::now() + patience}
+    ConnectRace(const addrinfo* list, milliseconds patience,
+        const ProgressListener& progress)
+        : addresses_{interleave_families(list)}, progress_{progress},
+          deadline_{Clock::now() + patience}
     {
     }
 
@@ -276,6 +286,7 @@ private:
     {
         next_start_ = Clock::now() + stagger;
         const std::string text = to_text(address.ai_addr, address.ai_addrlen);
+        tell("connecting to ", text);
         try {
             NamedSocket attempt{new_socket(address.ai_family), text};
             if (::connect(attempt.socket.descriptor(), address.ai_addr,
@@ -305,8 +316,10 @@ private:
             socklen_t length = sizeof error;
             ::getsockopt(attempt.socket.descriptor(), SOL_SOCKET, SO_ERROR,
                 &error, &length);
-            if (error == 0)
+            if (error == 0) {
+                tell("connected to ", attempt.address);
                 return attempt;
+            }
             record(attempt.address, error);
             next_start_ = Clock::now();  // do not wait out the stagger
         }
@@ -328,6 +341,13 @@ private:
         last_error_ = error;
         results_.append(results_.empty() ? "" : ", ").append(address);
         results_.append(": ").append(std::generic_category().message(error));
+        tell(address + ": ", std::generic_category().message(error));
+    }
+
+    void tell(const std::string& what, const std::string& rest) const
+    {
+        if (progress_)
+            progress_(what + rest);
     }
 
     [[noreturn]] void give_up()
@@ -338,6 +358,7 @@ private:
     }
 
     std::vector<const addrinfo*> addresses_;
+    const ProgressListener& progress_;
     std::size_t next_ = 0;  // index of the first address not yet tried
     std::vector<NamedSocket> attempts_;  // under way
     Clock::time_point next_start_;
@@ -486,16 +507,18 @@ bool is_loopback(const Authority& address)
     return true;
 }
 
-NamedSocket connect_to(
-    const Authority& origin, milliseconds patience, ConnectTimes* times)
+NamedSocket connect_to(const Authority& origin, milliseconds patience,
+    ConnectTimes* times, const ProgressListener& progress)
 {
     ConnectTimes nobody_asks;
     ConnectTimes& taken = times == nullptr ? nobody_asks : *times;
     const Stopwatch resolving{taken.resolving};
     const AddressList list = resolve_within(origin, patience);
     const auto left = patience - resolving.stop();
+    if (progress)
+        progress("found " + in_words(list.get()));
     const Stopwatch connecting{taken.connecting};
-    NamedSocket peer = ConnectRace{list.get(), left}.run();
+    NamedSocket peer = ConnectRace{list.get(), left, progress}.run();
     peer.socket.send_small_packets_at_once();
     return peer;
 }

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -109,10 +110,13 @@ struct ConnectTimes {
     std::optional<Clock::duration> connecting;
 };
 
+/// Gets to hear, in words, what is being tried and what came of it.
+using ProgressListener = std::function<void(const std::string&)>;
+
 /// Resolves the name, and tries every address, staggered (RFC 8305 §5), until
 /// `patience` has passed.  Throws NameError or ConnectError.
 NamedSocket connect_to(const Authority& origin, milliseconds patience,
-    ConnectTimes* times = nullptr);
+    ConnectTimes* times = nullptr, const ProgressListener& progress = nullptr);
 
 /// Shuts down every socket of this program and lets it make no new ones.
 void shut_down_all_sockets();

@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <ctime>
 
+#include "output.h"
+#include "printable.h"
+
 namespace {
 
 using namespace std::chrono;
@@ -53,15 +56,6 @@ std::string quoted(const std::string& text)
     return result + '"';
 }
 
-// One fwrite() and one flush under the stream's own lock: one write(2).
-void write_line(std::FILE* stream, const std::string& line)
-{
-    flockfile(stream);
-    std::fwrite(line.data(), 1, line.size(), stream);
-    std::fflush(stream);
-    funlockfile(stream);
-}
-
 }  // namespace
 
 std::string to_text_line(const Exchange& e)
@@ -74,7 +68,8 @@ std::string to_text_line(const Exchange& e)
         + std::to_string(e.received) + " down=" + std::to_string(e.sent)
         + " dns=" + to_ms(e.times.resolving, "-") + " connect="
         + to_ms(e.times.connecting, "-") + " first=" + to_ms(e.first_byte, "-")
-        + " total=" + to_ms(Clock::now() - e.start, "-") + "ms " + e.ending
+        + " total=" + to_ms(Clock::now() - e.start, "-") + "ms "
+        + printable(e.ending) + (e.verdict.empty() ? "" : " -> " + e.verdict)
         + "\n";
 }
 
@@ -92,16 +87,22 @@ std::string to_json_line(const Exchange& e)
         + ",\"down\":" + std::to_string(e.sent)
         + ",\"dns_ms\":" + to_ms(e.times.resolving, "null")
         + ",\"connect_ms\":" + to_ms(e.times.connecting, "null")
-        + ",\"first_byte_ms\":" + to_ms(e.first_byte, "null")
-        + ",\"total_ms\":" + to_ms(Clock::now() - e.start, "null")
-        + ",\"ending\":" + quoted(e.ending) + "}\n";
+        + ",\"first_byte_ms\":" + to_ms(e.first_byte, "null") + ",\"total_ms\":"
+        + to_ms(Clock::now() - e.start, "null") + ",\"ending\":"
+        + quoted(e.ending) + ",\"verdict\":" + or_null(e.verdict) + "}\n";
 }
 
-Exchange::Exchange(
-    const Connection& connected, std::uint64_t connection, int nth)
-    : id{"#" + std::to_string(connection) + "." + std::to_string(nth)},
-      client{connected.address()}, received{connected.bytes_read()},
-      sent{connected.bytes_written()}, start{Clock::now()}
+std::string end_in_words(const Exchange& e)
+{
+    return "ended: " + e.ending + "\n  " + std::to_string(e.received)
+        + " bytes from the client, " + std::to_string(e.sent) + " to it, "
+        + to_ms(Clock::now() - e.start, "-") + " ms";
+}
+
+Exchange::Exchange(const Connection& connected, Trace& story, int nth)
+    : trace{story}, id{story.exchange_begins(nth)}, client{connected.address()},
+      received{connected.bytes_read()}, sent{connected.bytes_written()},
+      start{Clock::now()}
 {
 }
 
@@ -113,18 +114,22 @@ void log_exchange(
     exchange.sent = client.bytes_written() - exchange.sent;
     if (exchange.received == 0 && !is_first)
         return;
+    if (exchange.trace)
+        exchange.trace.step(Way::proxy, end_in_words(exchange));
+    if (!exchange.verdict.empty())
+        exchange.trace.step(Way::proxy, "verdict, " + exchange.verdict);
     if (format == LogFormat::text)
-        write_line(stdout, to_text_line(exchange));
+        write_to(stdout, to_text_line(exchange));
     else if (format == LogFormat::json)
-        write_line(stdout, to_json_line(exchange));
+        write_to(stdout, to_json_line(exchange));
 }
 
 void announce(const std::string& sentence)
 {
-    write_line(stdout, sentence + "\n");
+    write_to(stdout, sentence + "\n");
 }
 
 void complain(const std::string& sentence)
 {
-    write_line(stderr, "forward_proxy: " + sentence + "\n");
+    write_to(stderr, "forward_proxy: " + sentence + "\n");
 }

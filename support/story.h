@@ -2,20 +2,21 @@
 
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "connection.h"
+#include "trace.h"
 
 enum class LogFormat { text, json, off };
 
 /// One request and what became of it.
 struct Exchange {
     /// The nth exchange on the client's connection, which is about to begin.
-    Exchange(const Connection& client, std::uint64_t connection, int nth);
+    Exchange(const Connection& client, Trace& story, int nth);
 
+    Trace& trace;
     std::string id;  ///< "#12.3": the third exchange of the 12th connection
     std::string client;  ///< address
     std::string method;  ///< empty if the request could not be read
@@ -28,32 +29,19 @@ struct Exchange {
     std::optional<Clock::duration> first_byte;  ///< from start to the response
     Clock::time_point start;
     std::string ending;  ///< in words
-};
-
-/// Of what several threads note, what came first is the cause, and the rest its
-/// effects.
-class FirstCause {
-public:
-    void note(const std::string& words)
-    {
-        if (!noted_.test_and_set())
-            words_ = words;
-    }
-    /// To be asked when those threads have been joined.
-    const std::string& words() const { return words_; }
-
-private:
-    std::atomic_flag noted_;
-    std::string words_;
+    std::string verdict;  ///< "seen: ..." or "inferred: ..."; often empty
 };
 
 /// Both give a whole line; a missing value is "-" in text, null in JSON.
 std::string to_text_line(const Exchange& exchange);
 std::string to_json_line(const Exchange& exchange);
 
-/// Takes the byte counts from the client's connection, then writes the line to
-/// standard output, in one piece however many threads log.  Says nothing of a
-/// persistent connection that ended between two requests.
+/// The last step of an exchange's trace.
+std::string end_in_words(const Exchange& exchange);
+
+/// Takes the byte counts from the client's connection, then ends the trace and
+/// writes the line to standard output, in one piece however many threads log.
+/// Says nothing of a persistent connection that ended between two requests.
 void log_exchange(
     LogFormat format, Exchange& exchange, const Connection& client);
 

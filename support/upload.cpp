@@ -4,9 +4,11 @@
 
 #include "copy.h"
 #include "failure.h"
+#include "narration.h"
 
-Upload::Upload(Connection& client, Connection& server, BodyFraming body)
-    : client_{client}, server_{server}
+Upload::Upload(
+    Connection& client, Connection& server, BodyFraming body, Trace& trace)
+    : client_{client}, server_{server}, trace_{trace}
 {
     const bool is_here_already = body.kind == BodyFraming::Kind::none
         || (body.kind == BodyFraming::Kind::length
@@ -41,7 +43,10 @@ void Upload::throw_client_failure()
 
 void Upload::run(BodyFraming body) noexcept
 try {
-    copy_body(client_, server_, body, Delimiting::as_received, &has_read_all_);
+    const std::uint64_t size
+        = copy_body(client_, server_, body, Delimiting::as_received,
+            &has_read_all_, body_observer(trace_, Way::client_across));
+    tell_body_size(trace_, Way::client_across, body, size);
 } catch (const PeerError& error) {
     // A server that has stopped reading may still say why: let it.
     if (error.peer == Peer::server)

@@ -13,13 +13,15 @@
 
 #include "connection.h"
 #include "http_message.h"
+#include "trace.h"
 
 /// Copies one request body from the client to the server while the caller reads
 /// the server and writes to the client.  Both connections must outlive it.
 class Upload {
 public:
     /// A body that is here already is sent without a thread.
-    Upload(Connection& client, Connection& server, BodyFraming body);
+    Upload(
+        Connection& client, Connection& server, BodyFraming body, Trace& trace);
     ~Upload() { stop(); }
 
     /// Whether all of the body has been read, so that what the client sends
@@ -44,6 +46,7 @@ private:
 
     Connection& client_;
     Connection& server_;
+    Trace& trace_;
     std::atomic<bool> has_read_all_{false};
     std::exception_ptr client_failure_;  // to be read after the join only
     std::thread thread_;

@@ -237,6 +237,8 @@ Proxy::Proxy(const std::vector<std::string>& arguments,
     child_ = std::make_unique<Child>(std::move(command));
     const std::string line = child_->wait_for_line("listening on ");
     port_ = line.substr(line.rfind(':') + 1);
+    if (port_.ends_with('\r'))  // of a terminal
+        port_.pop_back();
 }
 
 int Proxy::stop()

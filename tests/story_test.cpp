@@ -9,7 +9,8 @@ Exchange some_exchange()
     IdleTimer idle{milliseconds{1000}};
     const Connection client{
         {socket_pair().first, "192.0.2.1:50000"}, Peer::client, idle};
-    Exchange exchange{client, 12, 3};
+    static Trace trace{{}, 12};
+    Exchange exchange{client, trace, 3};
     exchange.method = "GET";
     exchange.target = "http://h/";
     exchange.server = "192.0.2.2:80";
@@ -52,7 +53,17 @@ TEST_CASE("a log line has all of an exchange", "[story]")
            ",\"server\":\"192.0.2.2:80\",\"status\":200,\"up\":70"
            ",\"down\":1500,\"dns_ms\":1.2,\"connect_ms\":20.0"
            ",\"first_byte_ms\":31.0,\"total_ms\":"
-           ",\"ending\":\"complete\"}\n");
+           ",\"ending\":\"complete\",\"verdict\":null}\n");
+}
+
+TEST_CASE("a verdict is the end of the line", "[story]")
+{
+    Exchange exchange = some_exchange();
+    exchange.verdict = "seen: the server refused";
+    CHECK_THAT(to_text_line(exchange),
+        ContainsSubstring("ms complete -> seen: the server refused\n"));
+    CHECK_THAT(to_json_line(exchange),
+        ContainsSubstring(",\"verdict\":\"seen: the server refused\"}\n"));
 }
 
 TEST_CASE("what an exchange does not have is a dash, or null", "[story]")

@@ -238,7 +238,8 @@ TEST_CASE("last words are read before a reset is seen", "[tunnel][P11]")
     user.send("one more question, for nobody");
     std::string read;
     Background reader{[&] { read = user.read_to_end(); }};
-    Exchange exchange{client, 1, 1};
+    Trace trace{{}, 1};
+    Exchange exchange{client, trace, 1};
     tunnel(client, server, "", exchange);
     client.socket().shut_down();
     reader.join();
