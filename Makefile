@@ -4,6 +4,8 @@
 # make check    the tests plain, with each sanitizer and with clang++, warnings
 #               as errors, and the format
 # make bench    measure the proxy and its peers side by side
+# make compare  the same experiments against our proxy and one in Python
+#               (REFERENCE=path/to/forward-proxy.py for one of your own)
 # make fuzz     feed the parsers with what nobody would think of
 #               (FUZZ_SECONDS=20 for each of them)
 # make format   rewrite the sources with clang-format
@@ -72,6 +74,11 @@ fuzz:
 build/fuzz/%: build/fuzz/tests/fuzz/%.o $(PARTS:%.cpp=build/fuzz/%.o)
 	$(CXX) $(FLAGS) -fsanitize=fuzzer $^ -o $@
 
+compare:
+	@.ci/need cxxopts curl python3
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@python3 tests/compare.py $(REFERENCE) $(if $(MARKDOWN),--markdown)
+
 bench:
 	@.ci/need cxxopts python3 tinyproxy squid apache2 haproxy
 	@$(MAKE) --no-print-directory -j$(JOBS) all build/plain/load
@@ -99,6 +106,6 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run test test-portable check fuzz bench format clean
+.PHONY: all run test test-portable check fuzz compare bench format clean
 .DELETE_ON_ERROR:
 -include $(shell find build -name '*.d' 2>/dev/null)
