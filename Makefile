@@ -3,9 +3,12 @@
 # make test     build and run the tests
 # make check    the tests plain, with each sanitizer and with clang++, warnings
 #               as errors, and the format
+# make notes    run the commands of the README and the lessons, and compare
 # make bench    measure the proxy and its peers side by side
 # make compare  the same experiments against our proxy and one in Python
 #               (REFERENCE=path/to/forward-proxy.py for one of your own)
+# make lab      LAB=name: the proxy with a famous defect, and what to try on it
+# make labs     show that each of these defects shows, and that a test finds it
 # make fuzz     feed the parsers with what nobody would think of
 #               (FUZZ_SECONDS=20 for each of them)
 # make format   rewrite the sources with clang-format
@@ -79,6 +82,20 @@ compare:
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@python3 tests/compare.py $(REFERENCE) $(if $(MARKDOWN),--markdown)
 
+lab:
+	@.ci/need cxxopts git curl openssl python3 nc
+	@python3 tests/labs.py --start "$(LAB)" $(ARGS)
+
+labs:
+	@.ci/need cxxopts catch2 git curl openssl nginx python3 ip nc
+	@$(MAKE) --no-print-directory -j$(JOBS) $(OUT)/run_tests all
+	@python3 tests/labs.py
+
+notes:
+	@.ci/need cxxopts curl openssl python3 ip nc
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@python3 tests/notes.py
+
 bench:
 	@.ci/need cxxopts python3 tinyproxy squid apache2 haproxy
 	@$(MAKE) --no-print-directory -j$(JOBS) all build/plain/load
@@ -106,6 +123,6 @@ format:
 clean:
 	rm -rf build
 
-.PHONY: all run test test-portable check fuzz compare bench format clean
+.PHONY: all run test test-portable check fuzz compare lab labs notes bench format clean
 .DELETE_ON_ERROR:
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,70 +1,37 @@
 // The experiments of the README, with a real curl and a real nginx.
 
-#include <unistd.h>
-
-#include <cstdlib>
-
 #include "catch.h"
 #include "harness.h"
+#include "servers.h"
 
 namespace {
 
-// nginx on two free ports: http, and https with HTTP/2.  It inherits listening
-// sockets that are ready, so there is nothing to wait for.
-class Nginx {
+// Two files behind http, and behind https with HTTP/2.
+class Website {
 public:
-    Nginx()
+    Website()
     {
-        run({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-            "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-            "-keyout", dir_ / "key.pem", "-out", certificate()});
-        write_file(dir_ / "hello.txt", "hello from nginx\n");
-        write_file(dir_ / "big.bin", some_bytes(5'000'000));
-        write_file(dir_ / "nginx.conf", configuration());
-        const int http = http_.socket().descriptor();
-        const int https = https_.socket().descriptor();
-        child_ = std::make_unique<Child>(
-            std::vector<std::string>{"env",
-                "PATH=" + std::string{std::getenv("PATH")} + ":/usr/sbin",
-                "NGINX=" + std::to_string(http) + ";" + std::to_string(https)
-                    + ";",
-                "nginx", "-e", "stderr", "-p", dir_ / "", "-c", "nginx.conf"},
-            std::vector<int>{http, https});
+        write_file(file("hello.txt"), "hello from nginx\n");
+        write_file(file("big.bin"), some_bytes(5'000'000));
     }
-
-    std::string http(const std::string& path) const { return http_.url(path); }
+    std::string http(const std::string& path) const
+    {
+        return "http://" + nginx_.authority(0) + path;
+    }
     std::string https(const std::string& path) const
     {
-        return "https://localhost:" + https_.port() + path;
+        return "https://" + nginx_.authority(1) + path;
     }
-    std::string https_port() const { return https_.port(); }
-    std::string certificate() const { return dir_ / "cert.pem"; }
-    std::string file(const std::string& name) const { return dir_ / name; }
+    std::string https_port() const { return nginx_.port(1); }
+    std::string certificate() const { return certificates_.good(); }
+    std::string file(const std::string& name) const
+    {
+        return certificates_.dir() / name;
+    }
 
 private:
-    std::string configuration() const
-    {
-        const std::string user = ::geteuid() == 0 ? "user root;\n" : "";
-        return user
-            + "daemon off; worker_processes 1; pid nginx.pid;\n"
-              "error_log stderr warn; events {}\n"
-              "http { access_log off; default_type text/plain;\n"
-              "  client_body_temp_path t1; proxy_temp_path t2;\n"
-              "  fastcgi_temp_path t3; uwsgi_temp_path t4;\n"
-              "  scgi_temp_path t5;\n"
-              "  server { listen "
-            + http_.authority() + "; root .; }\n  server { listen "
-            + https_.authority()
-            + " ssl http2; root .;\n"
-              "    ssl_certificate cert.pem; ssl_certificate_key key.pem; }\n"
-              "}\n";
-    }
-
-    TempDir dir_;
-    Origin http_;
-    Origin https_;
-    std::unique_ptr<Child> child_;
+    Certificates certificates_;
+    Nginx nginx_{certificates_, {";", "ssl http2;"}};
 };
 
 Finished curl(const Proxy& proxy, std::vector<std::string> arguments)
@@ -82,7 +49,7 @@ Finished curl(const Proxy& proxy, std::vector<std::string> arguments)
 TEST_CASE("curl gets and heads a page", "[curl]")
 {
     Proxy proxy;
-    Nginx nginx;
+    const Website nginx;
     const Finished page = curl(proxy, {nginx.http("/hello.txt?x=1")});
     CHECK(page.status == 0);
     CHECK(page.output == "hello from nginx\n");
@@ -126,7 +93,7 @@ TEST_CASE("curl posts the reference's JSON, byte for byte", "[curl]")
 TEST_CASE("curl reaches https through a tunnel", "[curl][tunnel]")
 {
     Proxy proxy;
-    Nginx nginx;
+    const Website nginx;
     const auto version = GENERATE(as<std::string>{}, "1.1", "2");
     const Finished page = curl(proxy,
         {"--cacert", nginx.certificate(), "--http" + version, "-w",
@@ -153,7 +120,7 @@ TEST_CASE("curl sees why a host cannot be reached", "[curl][P52]")
 TEST_CASE("curl gives its credentials", "[curl][access]")
 {
     Proxy proxy{{"--user", "sam:12345678"}};
-    Nginx nginx;
+    const Website nginx;
     CHECK_THAT(curl(proxy, {"-i", nginx.http("/hello.txt")}).output,
         StartsWith("HTTP/1.1 407 Proxy Authentication Required"));
     CHECK(curl(proxy, {"-U", "sam:12345678", nginx.http("/hello.txt")}).output
@@ -167,12 +134,41 @@ TEST_CASE("curl gives its credentials", "[curl][access]")
         == 56);
 }
 
+// How it began: nginx, set up as a forward proxy the way people try it, serves
+// http and not https (R30).  CONNECT is a 400 for it before 1.31.0, then a 405.
+TEST_CASE("nginx as a forward proxy relays http, and refuses CONNECT",
+    "[curl][nginx]")
+{
+    const Website website;
+    const Certificates certificates;
+    const Nginx nginx{certificates,
+        {"; location / { proxy_pass http://$http_host$request_uri; resolver "
+         "127.0.0.1; }"}};
+    Proxy ours;
+    std::string http = website.http("/hello.txt");
+    http.replace(http.find("localhost"), 9, "127.0.0.1");  // needs no resolver
+    const auto through = [&](const std::string& proxy, const std::string& url) {
+        return run({"curl", "-sS", "--max-time", "60", "-x", proxy, "--noproxy",
+            "", "--cacert", website.certificate(), url});
+    };
+    CHECK(through(nginx.authority(), http).output == "hello from nginx\n");
+    CHECK(through(ours.authority(), http).output == "hello from nginx\n");
+
+    const Finished refused
+        = through(nginx.authority(), website.https("/hello.txt"));
+    CHECK(refused.status == 56);
+    CHECK_THAT(
+        refused.output, ContainsSubstring("400") || ContainsSubstring("405"));
+    CHECK(through(ours.authority(), website.https("/hello.txt")).output
+        == "hello from nginx\n");
+}
+
 // --- Bodies -----------------------------------------------------------------
 
 TEST_CASE("curl downloads a large file unchanged", "[curl]")
 {
     Proxy proxy;
-    Nginx nginx;
+    const Website nginx;
     const bool secure = GENERATE(false, true);
     const Finished finished = curl(proxy,
         {"--cacert", nginx.certificate(), "-o", nginx.file("copy.bin"),

@@ -293,6 +293,22 @@ TEST_CASE("what a server sends is passed on before it sends more",
     CHECK(client.read_exactly(24) == "e\r\ndata: second\n\n\r\n0\r\n\r\n");
 }
 
+TEST_CASE("a body that ends with the connection is passed on as it comes",
+    "[relay][streaming]")
+{
+    Proxy proxy;
+    Origin origin;
+    TestSocket client = proxy.connect();
+    client.send(get(origin));
+    TestSocket server = origin.accept();
+    server.read_head();
+    server.send("HTTP/1.1 200 OK\r\n\r\nfirst");
+    client.read_head();
+    CHECK(client.read_exactly(5) == "first");
+    server.send("second");
+    CHECK(client.read_exactly(6) == "second");
+}
+
 TEST_CASE("what a client sends is passed on before it sends more",
     "[relay][streaming]")
 {

@@ -2,88 +2,11 @@
 // of it, each brought about with a real client or a real server.  "Seen" is
 // what passed in clear, and "inferred" the rest (P70).
 
-#include <unistd.h>
-
-#include <cstdlib>
-
 #include "catch.h"
 #include "harness.h"
+#include "servers.h"
 
 namespace {
-
-// A key, and two certificates for it and for localhost: one that will do, and
-// one that ends at this moment.
-class Certificates {
-public:
-    Certificates()
-    {
-        run({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-            "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-            "-keyout", key(), "-out", good()});
-        run({"openssl", "x509", "-in", good(), "-signkey", key(), "-days", "0",
-            "-out", expired()});
-    }
-    std::string key() const { return dir_ / "key.pem"; }
-    std::string good() const { return dir_ / "good.pem"; }
-    std::string expired() const { return dir_ / "expired.pem"; }
-    const TempDir& dir() const { return dir_; }
-
-private:
-    TempDir dir_;
-};
-
-// openssl s_server on a free port.
-class TlsServer {
-public:
-    TlsServer(const Certificates& certificates, const std::string& certificate,
-        const std::vector<std::string>& options = {})
-    {
-        std::vector<std::string> command{"openssl", "s_server", "-accept",
-            "127.0.0.1:0", "-cert", certificate, "-key", certificates.key(),
-            "-www"};
-        command.insert(command.end(), options.begin(), options.end());
-        child_ = std::make_unique<Child>(command);
-        const std::string line = child_->wait_for_line("ACCEPT");
-        port_ = line.substr(line.rfind(':') + 1);
-    }
-    std::string url(const std::string& host = "localhost") const
-    {
-        return "https://" + host + ":" + port_ + "/";
-    }
-
-private:
-    std::unique_ptr<Child> child_;
-    std::string port_;
-};
-
-// nginx with that in its server block, on a socket that is ready.
-class Nginx {
-public:
-    Nginx(const Certificates& certificates, const std::string& server_block)
-    {
-        write_file(certificates.dir() / "nginx.conf",
-            std::string{::geteuid() == 0 ? "user root;\n" : ""}
-                + "daemon off; pid nginx.pid; error_log stderr; events {}\n"
-                  "http { access_log off; client_body_temp_path t1;\n"
-                  "proxy_temp_path t2; fastcgi_temp_path t3;\n"
-                  "uwsgi_temp_path t4; scgi_temp_path t5;\n"
-                  "server { listen "
-                + socket_.authority() + " " + server_block + " } }\n");
-        const int descriptor = socket_.socket().descriptor();
-        child_ = std::make_unique<Child>(
-            std::vector<std::string>{"env",
-                "PATH=" + std::string{std::getenv("PATH")} + ":/usr/sbin",
-                "NGINX=" + std::to_string(descriptor) + ";", "nginx", "-e",
-                "stderr", "-p", certificates.dir() / "", "-c", "nginx.conf"},
-            std::vector<int>{descriptor});
-    }
-    std::string authority() const { return "localhost:" + socket_.port(); }
-
-private:
-    Origin socket_;
-    std::unique_ptr<Child> child_;
-};
 
 using Arguments = std::vector<std::string>;
 
@@ -258,7 +181,8 @@ TEST_CASE(
     "a site that sends its clients on to https is seen to do so", "[verdict]")
 {
     const Certificates certificates;
-    const Nginx nginx{certificates, "; return 301 https://$host$request_uri;"};
+    const Nginx nginx{
+        certificates, {"; return 301 https://$host$request_uri;"}};
     CHECK_THAT(verdict_on({"http://" + nginx.authority() + "/"}),
         StartsWith("seen: sent on to https"));
 }
@@ -288,7 +212,7 @@ TEST_CASE("so is a close, and silence", "[verdict]")
 TEST_CASE("a server without that name is seen to refuse it", "[verdict]")
 {
     const Certificates certificates;
-    const Nginx nginx{certificates, "ssl; ssl_reject_handshake on;"};
+    const Nginx nginx{certificates, {"ssl; ssl_reject_handshake on;"}};
     CHECK(verdict_on({"https://" + nginx.authority() + "/"})
         == "seen: the server refused: alert unrecognized_name (112): it has no "
            "certificate for the name in the hello");
@@ -319,7 +243,7 @@ TEST_CASE("a server with no version in common is seen to refuse", "[verdict]")
 TEST_CASE("plain HTTP where TLS was wanted is seen", "[verdict]")
 {
     const Certificates certificates;
-    const Nginx nginx{certificates, "; return 200 plain;"};
+    const Nginx nginx{certificates, {"; return 200 plain;"}};
     CHECK(verdict_on({"https://" + nginx.authority() + "/"})
         == "seen: the server does not speak TLS on this port, but HTTP");
 }

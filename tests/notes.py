@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Whether the README and the notes are true.
+
+    tests/notes.py            all of it
+    tests/notes.py FILE...    only the commands of these
+
+- Every block marked `console` is run, command by command, and what it prints is
+  compared.  The proxy runs with the options of the first `make run` in the text,
+  and notes/origin.py beside it.  "..." stands for anything, as a line for any
+  lines.  Ports, times, versions and the proxy's pseudonym are not compared.
+- Every line of a block marked `trace` must stand in what the proxy printed, in
+  that order.
+- Every `file: function` exists, every link leads somewhere, every RFC section is
+  cited in the code too, every `make` target and LAB exists.
+- Each lesson is there in English and in Chinese, with the same blocks and links
+  to each other.
+
+It starts itself again in a network namespace of its own, where ports are free.
+"""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+problems = []
+checked = 0
+
+
+def check(condition, words):
+    global checked
+    checked += 1
+    if not condition:
+        problems.append(words)
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def blocks(text, kind):
+    return re.findall(r"^```%s\n(.*?)^```$" % kind, text, re.MULTILINE | re.DOTALL)
+
+
+# --- Commands -------------------------------------------------------------------
+
+MASKS = [
+    (r"forward_proxy-[0-9a-f]{8}", "forward_proxy-ID"),
+    (r"curl/[\d.]+", "curl/VERSION"),
+    (r"(127\.0\.0\.1|\[::1\]):\d{5}", r"\1:PORT"),
+    (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"\b(dns|connect|first|total)=[\d.-]+(ms)?", r"\1=T"),
+    (r"[\d.]+ ms", "T ms"),
+    (r"\bup=\d+ down=\d+", "up=N down=N"),
+    (r"^#\d+(\.\d+)? +(\d+ +[\d.]+ms)?", ""),
+    (r"Content-Length: \d+", "Content-Length: N"),
+    (r"[ \t]+", " "),
+]
+
+
+def masked(text):
+    lines = []
+    for line in text.split("\n"):
+        for pattern, replacement in MASKS:
+            line = re.sub(pattern, replacement, line)
+        lines.append(line.strip())
+    return "\n".join(lines)
+
+
+def pattern_of(expected):
+    pattern = ""
+    for line in masked(expected).strip("\n").split("\n"):
+        if line == "...":
+            pattern += r"(?:.*\n)*?"
+        else:
+            pattern += ".*".join(re.escape(part) for part in line.split("...")) + r"\n"
+    return pattern
+
+
+def split_commands(block):
+    """[(command, what it prints)], from lines that begin with "$ "."""
+    commands = []
+    for line in block.split("\n")[:-1]:
+        if line.startswith("$ "):
+            commands.append([line[2:], ""])
+        else:
+            commands[-1][1] += line + "\n"
+    return commands
+
+
+class Programs:
+    """The proxy as the text starts it, the origin server, and a place to be."""
+
+    def __init__(self, text):
+        started = re.search(r"`make run(?: ARGS=(?:\"([^\"]*)\"|(\S+)))?`", text)
+        arguments = ((started[1] or started[2] or "") if started else "").split()
+        self.said = tempfile.TemporaryFile()
+        self.folder = os.path.join(ROOT, "build", "origin")
+        self.running = []
+        self.start([ROOT + "/build/plain/forward_proxy", *arguments], self.said)
+        self.start([sys.executable, ROOT + "/notes/origin.py"], subprocess.DEVNULL)
+        self.wait_for_ports(3128, 8080, 8445)
+
+    def start(self, command, output):
+        self.running.append(subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT))
+
+    def wait_for_ports(self, *ports):
+        until = time.monotonic() + 20
+        for port in ports:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
+
+    def output(self):
+        self.said.seek(0)
+        return self.said.read().decode("utf-8", "replace")
+
+    def close(self):
+        for process in self.running:
+            process.terminate()
+            process.wait()
+        self.said.close()
+
+
+def check_commands(path):
+    text = read(path)
+    consoles = blocks(text, "console")
+    if not consoles:
+        return
+    programs = Programs(text)
+    try:
+        for block in consoles:
+            for command, expected in split_commands(block):
+                done = subprocess.run(
+                    ["bash", "-c", command], cwd=ROOT, timeout=20, check=False,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                got = masked(done.stdout.decode("utf-8", "replace"))
+                if not got.endswith("\n"):
+                    got += "\n"
+                wanted = pattern_of(expected)
+                check(re.fullmatch(wanted, got.strip("\n") + "\n" if expected else got)
+                      or (not expected and not got.strip()),
+                      "%s: $ %s\nprinted\n%s\nand not\n%s" % (path, command, got, expected))
+        check_trace(path, text, programs)
+    finally:
+        programs.close()
+
+
+def check_trace(path, text, programs):
+    """A line of the story may have been broken at 100 columns."""
+    said = " ".join(masked(programs.output()).split())
+    for block in blocks(text, "trace"):
+        at = 0
+        for line in block.strip("\n").split("\n"):
+            words = " ".join(masked(line).split())
+            found = said.find(words, at)
+            check(found >= 0, "%s: the proxy did not say, or not in that order: %s\nin\n%s"
+                  % (path, line, programs.output() if found < 0 else ""))
+            at = max(at, found)
+
+
+# --- What the texts name --------------------------------------------------------
+
+
+def source_files():
+    for folder in (".", "support", "tests", "tests/fuzz", "tests/bench"):
+        for name in sorted(os.listdir(os.path.join(ROOT, folder))):
+            if name.endswith((".cpp", ".h", ".py")):
+                yield os.path.normpath(os.path.join(folder, name))
+
+
+CODE = {path: read(path) for path in source_files()}
+ALL_CODE = "\n".join(CODE.values())
+MAKEFILE = read("Makefile")
+
+
+def check_names(path, text):
+    for file, name in re.findall(r"`([\w/.-]+\.(?:cpp|h|py)):\s+(\w+)`", text):
+        code = CODE.get(file) or (read(file) if os.path.exists(os.path.join(ROOT, file)) else "")
+        check(re.search(r"\b%s\b" % name, code), "%s: `%s: %s` is not there" % (path, file, name))
+    for file in re.findall(r"`((?:support|tests|notes)/[\w/.-]+\.\w+)[ `]", text):
+        check(os.path.exists(os.path.join(ROOT, file)), "%s: `%s` is not there" % (path, file))
+    for section in set(re.findall(r"RFC \d+ §[\d.]*\d", text)):
+        cited = re.sub(r"\s*\n\s*(//|\*)?\s*", " ", ALL_CODE)
+        check(section in cited, "%s: %s is not cited in the code" % (path, section))
+    for target in re.findall(r"`make ([a-z-]+)[ `]", text):
+        check(re.search(r"^%s:" % target, MAKEFILE, re.MULTILINE),
+              "%s: there is no `make %s`" % (path, target))
+    for lab in re.findall(r"\bLAB=([a-z0-9-]+)", text):
+        check(lab == "name" or os.path.exists(os.path.join(ROOT, "notes/labs", lab + ".patch")),
+              "%s: there is no lab %s" % (path, lab))
+
+
+def heading_anchor(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def check_links(path, text):
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        full = os.path.normpath(os.path.join(os.path.dirname(path), file)) if file else path
+        there = os.path.exists(os.path.join(ROOT, full))
+        check(there, "%s: the link %s leads nowhere" % (path, target))
+        if there and anchor:
+            anchors = [heading_anchor(h) for h in
+                       re.findall(r"^#+ (.*)$", read(full), re.MULTILINE)]
+            check(anchor in anchors, "%s: no heading for %s" % (path, target))
+
+
+def check_translation(name):
+    """notes/NAME and notes/zh/NAME: both there, the same blocks, linked."""
+    both = ["notes/" + name, "notes/zh/" + name]
+    for path in both:
+        check(os.path.exists(os.path.join(ROOT, path)), path + " is missing")
+    if not all(os.path.exists(os.path.join(ROOT, path)) for path in both):
+        return
+    english, chinese = map(read, both)
+    for kind in ("console", "trace"):
+        check(blocks(english, kind) == blocks(chinese, kind),
+              "%s and its translation show different `%s` blocks" % (name, kind))
+    check("(zh/%s)" % name in english, both[0] + " does not link to the Chinese text")
+    check("(../%s)" % name in chinese, both[1] + " does not link to the English text")
+
+
+def lessons():
+    """Of either language: one that is in one only is a problem."""
+    found = set()
+    for folder in ("notes", "notes/zh"):
+        full = os.path.join(ROOT, folder)
+        if os.path.isdir(full):
+            found |= {name for name in os.listdir(full)
+                      if re.match(r"\d\d-.*\.md$|README\.md$|glossary\.md$", name)}
+    return sorted(found)
+
+
+def texts():
+    paths = ["README.md"]
+    for folder in ("notes", "notes/zh"):
+        full = os.path.join(ROOT, folder)
+        if os.path.isdir(full):
+            paths += [folder + "/" + name for name in sorted(os.listdir(full))
+                      if name.endswith(".md")]
+    return paths
+
+
+def inside(paths):
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for path in paths or [p for p in texts() if not p.startswith("notes/zh/")]:
+        check_commands(path)
+    if not paths:
+        for path in texts():
+            check_names(path, read(path))
+            check_links(path, read(path))
+        for name in lessons():
+            check_translation(name)
+    for words in problems:
+        print("- " + words)
+    print("%d passed, %d failed" % (checked - len(problems), len(problems)))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["--inside"]:
+        os.execvp(shutil.which("unshare") or "unshare",
+                  ["unshare", "-rn", sys.executable, os.path.abspath(__file__),
+                   "--inside", *sys.argv[1:]])
+    sys.exit(inside(sys.argv[2:]))
