@@ -66,7 +66,8 @@ test-portable:
 
 check:
 	@.ci/need cxxopts catch2 curl openssl nginx clang++ clang-format \
-	    python3 python3-websockets ip haproxy libfuzzer
+	    python3 python3-websockets python3-requests ip haproxy libfuzzer \
+	    git nc wget node chromium
 	@.ci/check
 
 fuzz:

@@ -165,7 +165,7 @@ std::string failure_response(const Failure& failure, std::string_view method)
     head.fields = {{"Content-Type", "text/plain; charset=utf-8"},
         {"Content-Length", std::to_string(body.size())},
         {"Connection", "close"}};
-    if (text.status == 407)
+    if (text.status == 407)  // asks the user again (RFC 9110 §11.7.1)
         head.fields.push_back(
             {"Proxy-Authenticate", "Basic realm=\"forward_proxy\""});
     if (!text.error_type.empty())

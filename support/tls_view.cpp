@@ -540,9 +540,10 @@ std::string in_words(const Alert& alert)
 
 std::string in_words(const Sealed& record)
 {
-    return "from here on the proxy sees only sealed records; the first has "
-        + std::to_string(record.length) + " bytes"
-        + (record.has_size_of_alert ? ", the size of an alert" : "");
+    return "from here on the proxy sees only sealed records (first: "
+        + std::to_string(record.length)
+        + (record.has_size_of_alert ? " bytes, the size of an alert)"
+                                    : " bytes)");
 }
 
 std::string in_words(const NotTls& bytes)

@@ -104,6 +104,9 @@ std::optional<std::string> tls_verdict(const tls::Reader& client,
     return client_left(client, server, first_ending);
 }
 
+// HSTS itself stays invisible: in https its field is sealed, and what it does,
+// to take the user's way round a bad certificate, is done in the client (RFC
+// 6797 §12.1).
 std::optional<std::string> response_verdict(const ResponseHead& response)
 {
     const std::string location
