@@ -48,6 +48,8 @@ def serve_request(client):
     client.settimeout(IDLE)
     start, fields, behind = read_head(client)
     print(start, flush=True)
+    if start.count(" ") != 2:
+        raise Failure("400 Malformed Request Line")
     method, target, version = start.split(" ")
     check_credentials(fields)
     if method == "CONNECT":
@@ -146,7 +148,10 @@ def read_head(peer, data=b""):
             raise Failure("431 Request Header Fields Too Large")
     head, behind = data.split(b"\r\n\r\n", 1)
     start, *lines = head.decode("latin-1").split("\r\n")
-    return start, [tuple(line.split(": ", 1)) for line in lines], behind
+    if start.count(" ") < 1 or not all(":" in line for line in lines):
+        raise Failure("400 Malformed Head")
+    pairs = [line.partition(":") for line in lines]
+    return start, [(name, text.strip()) for name, _, text in pairs], behind
 
 
 def send_head(peer, start, fields):

@@ -5,9 +5,9 @@
     tests/compare.py path/to/forward-proxy.py   against that file, as it is
     tests/compare.py --markdown [FILE]          a Markdown table instead
 
-A file of the user's own is started as it is: it has to listen on port 3128 and,
-if it asks for credentials, to take sam:12345678, which every request here
-carries.  Each row is one experiment, most of them one curl command, and says
+A file of the user's own is started as it is, and used on the port that it
+listens on.  If it asks for credentials it has to take sam:12345678, which every
+request here carries.  Each row is one experiment, most of them one curl command, and says
 what each proxy did.  Where they differ, a sentence says why that matters.  The
 numbers (R10) are those of a study of one such program.
 
@@ -60,9 +60,10 @@ class Proxy:
         until = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < until:
             try:
+                self.port = self.port or listening_port(process.pid)
                 socket.create_connection(("127.0.0.1", self.port)).close()
                 return True
-            except OSError:
+            except (OSError, TypeError):
                 time.sleep(0.05)
         return False
 
@@ -94,6 +95,23 @@ class Proxy:
         with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
+
+
+def listening_port(pid):
+    """Of the first TCP socket on which the process listens; None so far."""
+    inodes = set()
+    for number in os.listdir("/proc/%d/fd" % pid):
+        link = os.readlink("/proc/%d/fd/%s" % (pid, number))
+        if link.startswith("socket:["):
+            inodes.add(link[8:-1])
+    listening = "0A"
+    for table in ("tcp", "tcp6"):
+        with open("/proc/net/" + table, encoding="ascii") as file:
+            for line in file.readlines()[1:]:
+                fields = line.split()
+                if fields[3] == listening and fields[9] in inodes:
+                    return int(fields[1].rsplit(":", 1)[1], 16)
+    return None
 
 
 def free_port():
@@ -647,7 +665,7 @@ def main():
         "--user", USER, "--trace", "--connect-timeout", "3"], ours)]
     if arguments:
         path = os.path.abspath(arguments[0])
-        proxies.append(Proxy(os.path.basename(path), [python_for(path), path], 3128))
+        proxies.append(Proxy(os.path.basename(path), [python_for(path), path], None))
     else:
         port = free_port()
         proxies.append(Proxy("Python", [

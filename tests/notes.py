@@ -194,7 +194,7 @@ def check_names(path, text):
     for section in set(re.findall(r"RFC \d+ §[\d.]*\d", text)):
         cited = re.sub(r"\s*\n\s*(//|\*)?\s*", " ", ALL_CODE)
         check(section in cited, "%s: %s is not cited in the code" % (path, section))
-    for target in re.findall(r"`make ([a-z-]+)[ `]", text):
+    for target in re.findall(r"(?m)(?:^|`)make ([a-z-]+)(?= |`|$)", text):
         check(re.search(r"^%s:" % target, MAKEFILE, re.MULTILINE),
               "%s: there is no `make %s`" % (path, target))
     for lab in re.findall(r"\bLAB=([a-z0-9-]+)", text):
