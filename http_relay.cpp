@@ -13,7 +13,6 @@
 #include "http_relay.h"
 
 #include "support/access.h"
-#include "support/copy.h"
 #include "support/failure.h"
 #include "support/forwarding.h"
 #include "support/narration.h"
@@ -120,10 +119,8 @@ bool deliver(Connection& client, Connection& server, const RequestHead& request,
     client.write_head(to_string(forwarded), server, response.body);
     tell_response_sent(exchange.trace, response.head, forwarded);
     try {
-        const std::uint64_t size
-            = copy_body(server, client, response.body, delimiting, nullptr,
-                body_observer(exchange.trace, Way::server_across));
-        tell_body_size(exchange.trace, Way::server_across, response.body, size);
+        copy_body_and_tell(exchange.trace, Way::server_across, server, client,
+            response.body, delimiting);
     } catch (const std::exception&) {
         // Without a declared length an ordinary close would look like the end.
         if (ends_by_close)

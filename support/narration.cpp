@@ -192,8 +192,6 @@ private:
     std::string held_back_;  // the beginning of a character
 };
 
-}  // namespace
-
 Observer body_observer(Trace& trace, Way way)
 {
     if (!trace || !trace.shows_bodies())
@@ -202,9 +200,13 @@ Observer body_observer(Trace& trace, Way way)
                std::string_view bytes) { shown->show(bytes); };
 }
 
-void tell_body_size(
-    Trace& trace, Way way, BodyFraming framing, std::uint64_t size)
+}  // namespace
+
+void copy_body_and_tell(Trace& trace, Way way, Connection& from, Connection& to,
+    BodyFraming framing, Delimiting delimiting, std::atomic<bool>* has_read_all)
 {
+    const std::uint64_t size = copy_body(
+        from, to, framing, delimiting, has_read_all, body_observer(trace, way));
     if (trace && framing.kind != BodyFraming::Kind::none)
         trace.step(way, "the body is over, " + std::to_string(size) + " bytes");
 }

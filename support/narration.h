@@ -44,8 +44,8 @@ void tell_response_sent(
 /// An answer of the proxy's own.
 void tell_answer(Trace& trace, std::string_view answer);
 
-/// Shows the text of a body while it passes, with --show-bodies: its first
-/// 4 KiB, and no character torn.  Without, there is nothing to call.
-Observer body_observer(Trace& trace, Way way);
-void tell_body_size(
-    Trace& trace, Way way, BodyFraming framing, std::uint64_t size);
+/// copy_body(), and says how long the body was.  With --show-bodies its text is
+/// shown while it passes: the first 4 KiB, and no character torn.
+void copy_body_and_tell(Trace& trace, Way way, Connection& from, Connection& to,
+    BodyFraming framing, Delimiting delimiting,
+    std::atomic<bool>* has_read_all = nullptr);

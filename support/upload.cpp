@@ -2,7 +2,6 @@
 
 #include <cerrno>
 
-#include "copy.h"
 #include "failure.h"
 #include "narration.h"
 
@@ -43,10 +42,8 @@ void Upload::throw_client_failure()
 
 void Upload::run(BodyFraming body) noexcept
 try {
-    const std::uint64_t size
-        = copy_body(client_, server_, body, Delimiting::as_received,
-            &has_read_all_, body_observer(trace_, Way::client_across));
-    tell_body_size(trace_, Way::client_across, body, size);
+    copy_body_and_tell(trace_, Way::client_across, client_, server_, body,
+        Delimiting::as_received, &has_read_all_);
 } catch (const PeerError& error) {
     // A server that has stopped reading may still say why: let it.
     if (error.peer == Peer::server)
