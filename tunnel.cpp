@@ -72,8 +72,8 @@ void tunnel(Connection& client, Connection& server, std::string_view greeting,
             [&](std::string_view sent) { view.passed(Peer::client, sent); });
     };
     const auto downwards = [&] {
-        client.write_all({greeting});
         tell_answer(exchange.trace, greeting);
+        client.write_all({greeting});
         copy_to_end(server, client,
             [&](std::string_view sent) { view.passed(Peer::server, sent); });
     };
