@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -233,6 +234,14 @@ std::string in_words(const addrinfo* list)
         words.append(words.empty() ? "" : ", ")
             .append(to_text(a->ai_addr, a->ai_addrlen));
     return words;
+}
+
+std::string in_words(Clock::duration time)
+{
+    std::array<char, 32> text{};
+    std::snprintf(text.data(), text.size(), "%.1f ms",
+        std::chrono::duration<double, std::milli>(time).count());
+    return text.data();
 }
 
 // Notes how long something took when it ends, even if by an exception.
@@ -516,7 +525,8 @@ NamedSocket connect_to(const Authority& origin, milliseconds patience,
     const AddressList list = resolve_within(origin, patience);
     const auto left = patience - resolving.stop();
     if (progress)
-        progress("found " + in_words(list.get()));
+        progress("found " + in_words(list.get()) + " in "
+            + in_words(*taken.resolving));
     const Stopwatch connecting{taken.connecting};
     NamedSocket peer = ConnectRace{list.get(), left, progress}.run();
     peer.socket.send_small_packets_at_once();
