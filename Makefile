@@ -4,7 +4,8 @@
 # make check    the tests plain, with each sanitizer and with clang++, warnings
 #               as errors, and the format
 # make notes    run the commands of the README and the lessons, and compare
-# make bench    measure the proxy and its peers side by side
+# make bench    measure the proxy and its peers side by side (ARGS=--trace: what
+#               the trace costs)
 # make compare  the same experiments against our proxy and one in Python
 #               (REFERENCE=path/to/forward-proxy.py for one of your own)
 # make lab      LAB=name: the proxy with a famous defect, and what to try on it
@@ -100,7 +101,7 @@ notes:
 bench:
 	@.ci/need cxxopts python3 tinyproxy squid apache2 haproxy
 	@$(MAKE) --no-print-directory -j$(JOBS) all build/plain/load
-	@python3 tests/bench/bench.py
+	@python3 tests/bench/bench.py $(ARGS)
 
 build/plain/load: tests/bench/load.cpp
 	$(CXX) $(FLAGS) $< -o $@

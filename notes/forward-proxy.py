@@ -40,8 +40,20 @@ def serve_client(client):
             serve_request(client)
         except Failure as failure:
             send_head(client, f"HTTP/1.1 {failure}", failure.fields)
+            close_gently(client)
         except OSError as error:
             print("closed:", error, flush=True)
+
+
+def close_gently(client):
+    """Closing over unread bytes is an RST, which can destroy the answer."""
+    try:
+        client.shutdown(socket.SHUT_WR)
+        client.settimeout(2)
+        while client.recv(65536):
+            pass
+    except OSError:
+        pass
 
 
 def serve_request(client):

@@ -618,6 +618,9 @@ class Program:
         return [os.path.join(ROOT, "build/plain/forward_proxy"),
                 "--listen", "127.0.0.1:%d" % self.port, "--log", "off"]
 
+    def traced(self, folder):
+        return self.ours(folder) + ["--trace"]
+
     def tinyproxy(self, folder):
         path = self.write(folder, "tinyproxy.conf",
                           "Port %d\nListen 127.0.0.1\nTimeout 60\nMaxClients 10000\n"

@@ -10,6 +10,8 @@ haproxy is no proxy in our sense: it forwards TCP to one address without being
 asked.  It shows what a tunnel could be like at best.
 
     bench.py [--rounds N] [--out FOLDER]    writes bench.md and bench.svg there
+    bench.py --trace                        ours without and with --trace instead;
+                                            writes trace.md and trace.svg
 """
 
 import argparse
@@ -199,7 +201,7 @@ def markdown(table):
     return "\n".join(lines) + "\n"
 
 
-COLOURS = {"ours": "#c2410c", "tinyproxy": "#64748b", "squid": "#0f766e",
+COLOURS = {"ours": "#c2410c", "traced": "#ea580c", "tinyproxy": "#64748b", "squid": "#0f766e",
            "apache": "#7c3aed", "haproxy": "#a3a3a3"}
 
 
@@ -251,7 +253,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--trace", action="store_true")
     arguments = parser.parse_args()
+    if arguments.trace:
+        for names in (NAMES, PROXIES, IDLE_NAMES):
+            names[:] = ["ours", "traced"]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folders = []
@@ -269,8 +275,9 @@ def main():
             program.close()
     text = markdown(table) + last_row + "\n"
     print(text)
-    for name, content in (("bench.md", text), ("bench.svg", svg(table))):
-        with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
+    base = os.path.join(arguments.out, "trace" if arguments.trace else "bench")
+    for ending, content in ((".md", text), (".svg", svg(table))):
+        with open(base + ending, "w", encoding="utf-8") as file:
             file.write(content)
 
 
