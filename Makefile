@@ -28,7 +28,7 @@ CXX = clang++
 endif
 FLAGS_plain = -O2 -g
 FLAGS_clang = -O2 -g
-FLAGS_portable = -O2 -g -DPORTABLE_COPY# no splice(2), as on other systems
+FLAGS_portable = -O1 -g -DPORTABLE_COPY# no splice(2), as on other systems
 # vptr opens a pipe to look at memory, and cries wolf in tests without descriptors;
 # -Wmaybe-uninitialized does in <regex>.
 FLAGS_asan  = -O1 -g -fsanitize=address,undefined -fno-sanitize=vptr \

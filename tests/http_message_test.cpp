@@ -400,6 +400,8 @@ TEST_CASE("the body of a request ends where its fields say", "[message]")
 {
     CHECK(request_framing(request("")) == BodyFraming{Kind::none});
     CHECK(request_framing(request("Content-Length: 0\r\n")).kind == Kind::none);
+    CHECK(
+        request_framing(request("Content-Length: 00\r\n")).kind == Kind::none);
     CHECK(request_framing(request("Content-Length: 007\r\n"))
         == BodyFraming{Kind::length, 7});
     CHECK(request_framing(request("content-length: 18446744073709551615\r\n"))
