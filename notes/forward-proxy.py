@@ -3,9 +3,7 @@
 
     notes/forward-proxy.py [PORT [NAME:PASSWORD]]        on 127.0.0.1
 
-It keeps what matters (200 after connecting, two threads, half-close, what not to
-forward) and drops what costs lines: one request for each connection, no bodies
-in chunks from the client, one copy loop.
+What costs lines is left out: a client's second request, and its chunked bodies.
 """
 import base64
 import hmac
@@ -22,8 +20,6 @@ USER = sys.argv[2] if len(sys.argv) > 2 else None
 
 class Failure(Exception):
     """Thrown only while the client has been sent no response."""
-    fields = [("Content-Length", "0"), ("Connection", "close"),
-              ("Proxy-Authenticate", "Basic realm=\"proxy\"")]
 
 
 # --- forward_proxy.cpp: accept, a thread for each client, relay or tunnel? ------
@@ -35,140 +31,137 @@ def accept_clients(listener):
 
 
 def serve_client(client):
-    with client:  # closed here and nowhere else
+    client.settimeout(IDLE)
+    with client, client.makefile("rb") as received:  # closed here and nowhere else
         try:
-            serve_request(client)
-        except Failure as failure:
-            send_head(client, f"HTTP/1.1 {failure}", failure.fields)
-            close_gently(client)
+            try:
+                serve_request(client, received)
+            except Failure as failure:
+                refuse(client, failure)
         except OSError as error:
             print("closed:", error, flush=True)
 
 
-def close_gently(client):
-    """Closing over unread bytes is an RST, which can destroy the answer."""
-    try:
-        client.shutdown(socket.SHUT_WR)
-        client.settimeout(2)
-        while client.recv(65536):
-            pass
-    except OSError:
-        pass
-
-
-def serve_request(client):
-    client.settimeout(IDLE)
-    start, fields, behind = read_head(client)
+def serve_request(client, received):
+    start, fields = read_head(received, "400")
     print(start, flush=True)
     if start.count(" ") != 2:
         raise Failure("400 Malformed Request Line")
-    method, target, version = start.split(" ")
     check_credentials(fields)
+    method, target, version = start.split(" ")
     if method == "CONNECT":
-        serve_connect(client, target, behind)
+        serve_connect(client, received, target)
     else:
-        relay(client, method, target, version, fields, behind)
+        relay(client, received, method, target, version, fields)
 
 
 def check_credentials(fields):
-    if USER is None:
-        return
     scheme, _, credentials = value(fields, "proxy-authorization").partition(" ")
-    expected = base64.b64encode(USER.encode()).decode()
-    if scheme.lower() != "basic" or not hmac.compare_digest(credentials, expected):
+    expected = base64.b64encode((USER or "").encode()).decode()
+    if USER and not (scheme.lower() == "basic" and hmac.compare_digest(credentials, expected)):
         raise Failure("407 Proxy Authentication Required")
+
+
+def refuse(client, failure):
+    send_head(client, f"HTTP/1.1 {failure}", [
+        ("Content-Length", "0"), ("Connection", "close"),
+        ("Proxy-Authenticate", 'Basic realm="proxy"')])
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(2)
+    while client.recv(65536):  # closing over unread bytes would be an RST
+        pass
 
 
 # --- tunnel.cpp: connect, then 200, then bytes both ways ------------------------
 
-def serve_connect(client, target, behind):
-    with connect_to(*split_authority(target)) as server:
+def serve_connect(client, received, target):
+    with connect_to(target) as server, server.makefile("rb") as answered:
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        server.sendall(behind)  # what arrived behind the head is the tunnel's
-        tunnel(client, server)
+        tunnel(client, received, server, answered)
 
 
-def tunnel(client, server):
-    towards_server = threading.Thread(target=pump, args=(client, server))
+def tunnel(client, received, server, answered):
+    towards_server = threading.Thread(target=pump, args=(received, server, client))
     towards_server.start()
-    pump(server, client)
+    pump(answered, client, server)
     towards_server.join()  # then nobody uses the sockets any more
 
 
-def pump(source, target):
+def pump(source, target, sender):
     try:
-        while data := source.recv(65536):
+        while data := source.read1(65536):  # first what came behind the head
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)  # a FIN ends one direction only
     except OSError:
-        for end in (source, target):  # wakes the other pump; closing would not
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        wake(sender)
+        wake(target)
+
+
+def wake(end):
+    """Wakes a thread that waits there, which closing would not."""
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 # --- http_relay.cpp: one request out, one response back -------------------------
 
-def relay(client, method, target, version, fields, behind):
+def relay(client, received, method, target, version, fields):
     url = urlsplit(target)
+    length = value(fields, "content-length") or "0"
     if url.scheme != "http":
         raise Failure("400 Not A Proxy Request")
-    length = value(fields, "content-length") or "0"
     if value(fields, "transfer-encoding") or not length.isdecimal():
         raise Failure("411 Length Required")
     path = (url.path or "/") + ("?" + url.query if url.query else "")
-    with connect_to(*split_authority(url.netloc, "80")) as server:
-        forwarded = [("Host", url.netloc)] + fields_to_forward(fields, {"host"})
-        send_head(server, f"{method} {path} {version}", forwarded)
-        upload = threading.Thread(
-            target=send_body, args=(client, server, behind, int(length)))
+    with connect_to(url.netloc, "80") as server, server.makefile("rb") as answered:
+        send_head(server, f"{method} {path} {version}",
+                  [("Host", url.netloc)] + fields_to_forward(fields, {"host"}))
+        upload = threading.Thread(target=send_body, args=(received, server, int(length)))
         upload.start()
         try:
-            start, fields, behind = read_head(server)
+            start, fields = read_head(answered, "502")
             while start.split(" ")[1].startswith("1"):  # interim: the final one follows
                 send_head(client, start, fields)
-                start, fields, behind = read_head(server, behind)
+                start, fields = read_head(answered, "502")
             send_head(client, start, fields_to_forward(fields))
-            client.sendall(behind)
-            while data := server.recv(65536):
+            while data := answered.read1(65536):
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)
         finally:
-            client.shutdown(socket.SHUT_RD)  # wakes the upload
+            wake(server)
+            client.shutdown(socket.SHUT_RD)  # wakes the upload as well
             upload.join()
 
 
-def send_body(client, server, data, left):
+def send_body(received, server, left):
     try:
-        while left > 0 and (data := data[:left] or client.recv(min(left, 65536))):
+        while left > 0 and (data := received.read1(min(left, 65536))):
             server.sendall(data)
-            left, data = left - len(data), b""
+            left -= len(data)
     except OSError:
         pass  # the server may still say why
 
 
 # --- support: heads and names ---------------------------------------------------
 
-def read_head(peer, data=b""):
-    while b"\r\n\r\n" not in data:
-        piece = peer.recv(65536)
-        data += piece
-        if not piece:
-            raise Failure("502 Head Cut Short")
-        if len(data) > 65536:
+def read_head(peer, status_if_bad):
+    lines, size = [], 0
+    while (line := peer.readline(65536)) != b"\r\n":
+        lines.append(line.decode("latin-1").rstrip("\r\n"))
+        size += len(line)
+        if size > 65536:
             raise Failure("431 Request Header Fields Too Large")
-    head, behind = data.split(b"\r\n\r\n", 1)
-    start, *lines = head.decode("latin-1").split("\r\n")
-    if start.count(" ") < 1 or not all(":" in line for line in lines):
-        raise Failure("400 Malformed Head")
-    pairs = [line.partition(":") for line in lines]
-    return start, [(name, text.strip()) for name, _, text in pairs], behind
+        if not line.endswith(b"\r\n") or (":" if size > len(line) else " ") not in lines[-1]:
+            raise Failure(status_if_bad + " Malformed Or Cut Short")
+    pairs = [line.partition(":") for line in lines[1:]]
+    return lines[0] if lines else "", [(name, text.strip()) for name, _, text in pairs]
 
 
 def send_head(peer, start, fields):
-    lines = [start] + [f"{name}: {text}" for name, text in fields]
-    peer.sendall("\r\n".join(lines + ["", ""]).encode("latin-1"))
+    lines = [start] + [f"{name}: {text}" for name, text in fields] + ["", ""]
+    peer.sendall("\r\n".join(lines).encode("latin-1"))
 
 
 def fields_to_forward(fields, without=frozenset()):
@@ -181,15 +174,13 @@ def value(fields, name):
     return ", ".join(text for n, text in fields if n.lower() == name)
 
 
-def split_authority(authority, port=None):
-    host, colon, number = authority.rpartition(":")
-    return (host, number) if colon and number.isdigit() else (authority, port)
-
-
-def connect_to(host, port):
+def connect_to(authority, default_port=None):
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdecimal():
+        host, port = authority, default_port
     try:
-        server = socket.create_connection((host.strip("[]"), int(port)), timeout=10)
-    except (OSError, TypeError) as error:
+        server = socket.create_connection((host.strip("[]"), port), timeout=10)
+    except (OSError, UnicodeError) as error:
         raise Failure(f"502 {error}") from error
     server.settimeout(IDLE)
     return server
