@@ -198,6 +198,9 @@ def check_names(path, text):
     for target in re.findall(r"(?m)(?:^|`)make ([a-z-]+)(?= |`|$)", text):
         check(re.search(r"^%s:" % target, MAKEFILE, re.MULTILINE),
               "%s: there is no `make %s`" % (path, target))
+    for tag in re.findall(r"ONLY='(\[[\w,\[\]]+\])'", text):
+        check(all("[%s]" % one in ALL_CODE for one in re.findall(r"\w+", tag)),
+              "%s: no test has the tag %s" % (path, tag))
     for lab in re.findall(r"\bLAB=([a-z0-9-]+)", text):
         check(lab == "name" or os.path.exists(os.path.join(ROOT, "notes/labs", lab + ".patch")),
               "%s: there is no lab %s" % (path, lab))

@@ -165,7 +165,9 @@ TEST_CASE("without descriptors it waits, says so, and recovers", "[proxy][P54]")
 
     // It waits: one attempt each 100 ms, not as many as a processor can make,
     // and one line for fifty of them.
+    const auto first_line_seen = Clock::now();
     proxy.wait_for_log("accept");
+    CHECK(Clock::now() - first_line_seen >= milliseconds{4000});
     clients.clear();
     TestSocket later = proxy.connect();
     later.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
