@@ -15,22 +15,21 @@ Way way_from(Peer sender)
 }  // namespace
 
 TunnelView::TunnelView(Exchange& exchange)
-    : exchange_{exchange}, from_client_{tls::Reader{depth(exchange.trace)}},
-      from_server_{tls::Reader{depth(exchange.trace)}}
+    : exchange_{exchange}, from_client_{depth(exchange.trace)},
+      from_server_{depth(exchange.trace)}
 {
 }
 
 void TunnelView::passed(Peer sender, std::string_view bytes)
 {
-    Direction& direction = of(sender);
-    if (!direction.has_begun) {
-        direction.has_begun = true;
+    tls::Reader& direction = of(sender);
+    if (!direction.has_begun()) {
         if (sender == Peer::server && !exchange_.first_byte)
             exchange_.first_byte = Clock::now() - exchange_.start;
         exchange_.trace.step(way_from(sender), "first byte");
     }
-    if (!direction.tls.is_done())
-        for (const tls::Event& event : direction.tls.read(bytes))
+    if (!direction.is_done())
+        for (const tls::Event& event : direction.read(bytes))
             if (exchange_.trace)
                 exchange_.trace.step(way_from(sender), to_words(event));
 }
@@ -64,5 +63,5 @@ void TunnelView::conclude()
 {
     exchange_.ending += first_.words;
     exchange_.verdict
-        = tls_verdict(from_client_.tls, from_server_.tls, first_).value_or("");
+        = tls_verdict(from_client_, from_server_, first_).value_or("");
 }

@@ -28,19 +28,15 @@ public:
     void conclude();
 
 private:
-    struct Direction {
-        tls::Reader tls;
-        bool has_begun = false;
-    };
-    Direction& of(Peer sender)
+    tls::Reader& of(Peer sender)
     {
         return sender == Peer::client ? from_client_ : from_server_;
     }
     void ended(Ending ending);
 
     Exchange& exchange_;
-    Direction from_client_;
-    Direction from_server_;
+    tls::Reader from_client_;
+    tls::Reader from_server_;
     std::atomic_flag has_ended_;
     Ending first_;  // to be read when the threads have been joined
 };
