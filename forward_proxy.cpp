@@ -120,7 +120,7 @@ try {
     IdleTimer idle{options.idle_timeout};
     Connection client{std::move(socket), Peer::client, idle};
     Trace trace{options.trace, number};
-    trace.step(Way::client_to_proxy, "connected from " + client.address());
+    tell_accepted(trace, client.address());
     for (int n = 1;
          serve_exchange(serve, client, options, Exchange{client, trace, n});
          ++n) { }

@@ -104,6 +104,12 @@ std::string framing_in_words(Message message, BodyFraming framing)
     return "";
 }
 
+void tell_accepted(Trace& trace, const std::string& client)
+{
+    if (trace)
+        trace.step(Way::client_to_proxy, "connected from " + client);
+}
+
 void tell_request(Trace& trace, const RequestHead& request)
 {
     if (trace)

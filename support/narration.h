@@ -27,6 +27,8 @@ std::string framing_in_words(Message message, BodyFraming framing);
 
 // --- The steps --------------------------------------------------------------
 
+void tell_accepted(Trace& trace, const std::string& client);
+
 void tell_request(Trace& trace, const RequestHead& request);
 
 /// That the credentials were right, or that none are asked for.
