@@ -27,8 +27,9 @@ import textwrap
 import threading
 import time
 
+from strictness import ROOT, free_port
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 PATIENCE = 4  # seconds, for what should come
 USER = "sam:12345678"
 BASIC = "Basic c2FtOjEyMzQ1Njc4"
@@ -112,12 +113,6 @@ def listening_port(pid):
                 if fields[3] == listening and fields[9] in inodes:
                     return int(fields[1].rsplit(":", 1)[1], 16)
     return None
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # --- The origin server ----------------------------------------------------------

@@ -84,10 +84,10 @@ def make(folder, *targets):
 
 def experiment(folder, commands):
     """What the commands print, with that folder's proxy on port 3128."""
+    scratch = os.path.join(ROOT, "build", "labs", str(os.getpid()))
     programs = [
         ([os.path.join(folder, "build/plain/forward_proxy")], "listening"),
-        ([sys.executable, os.path.join(ROOT, "notes/origin.py"),
-          os.path.join(ROOT, "build/labs", str(os.getpid()))], "ready")]
+        ([sys.executable, os.path.join(ROOT, "notes/origin.py"), scratch], "ready")]
     running = []
     try:
         for command, ready in programs:
@@ -106,7 +106,7 @@ def experiment(folder, commands):
         for process in running:
             process.kill()
             process.wait()
-        shutil.rmtree(os.path.join(ROOT, "build/labs", str(os.getpid())), ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def run_inside(name):
