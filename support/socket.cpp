@@ -236,14 +236,6 @@ std::string in_words(const addrinfo* list)
     return words;
 }
 
-std::string in_words(Clock::duration time)
-{
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%.1f ms",
-        std::chrono::duration<double, std::milli>(time).count());
-    return text.data();
-}
-
 // Notes how long something took when it ends, even if by an exception.
 class Stopwatch {
 public:
@@ -526,11 +518,19 @@ NamedSocket connect_to(const Authority& origin, milliseconds patience,
     const auto left = patience - resolving.stop();
     if (progress)
         progress("found " + in_words(list.get()) + " in "
-            + in_words(*taken.resolving));
+            + in_ms(*taken.resolving) + " ms");
     const Stopwatch connecting{taken.connecting};
     NamedSocket peer = ConnectRace{list.get(), left, progress}.run();
     peer.socket.send_small_packets_at_once();
     return peer;
+}
+
+std::string in_ms(Clock::duration time)
+{
+    std::array<char, 32> text{};
+    std::snprintf(text.data(), text.size(), "%.1f",
+        std::chrono::duration<double, std::milli>(time).count());
+    return text.data();
 }
 
 void shut_down_all_sockets()

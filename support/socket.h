@@ -20,6 +20,9 @@
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+/// Milliseconds with one decimal: "3.1".
+std::string in_ms(Clock::duration time);
+
 /// Owns one socket.  Move-only: exactly one Socket closes each descriptor.
 ///
 /// shutdown() may be called from any thread, and wakes a thread that is blocked

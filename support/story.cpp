@@ -27,15 +27,10 @@ std::string time_of_day(system_clock::time_point now)
     return text.data();
 }
 
-// In milliseconds with one decimal, "-" or "null" if there is none.
+// As in_ms(), "-" or "null" if there is none.
 std::string to_ms(std::optional<Clock::duration> time, const char* none)
 {
-    if (!time)
-        return none;
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%.1f",
-        duration<double, std::milli>(*time).count());
-    return text.data();
+    return time ? in_ms(*time) : none;
 }
 
 std::string quoted(const std::string& text)
@@ -68,7 +63,7 @@ std::string to_text_line(const Exchange& e)
         + std::to_string(e.received) + " down=" + std::to_string(e.sent)
         + " dns=" + to_ms(e.times.resolving, "-") + " connect="
         + to_ms(e.times.connecting, "-") + " first=" + to_ms(e.first_byte, "-")
-        + " total=" + to_ms(Clock::now() - e.start, "-") + "ms "
+        + " total=" + in_ms(Clock::now() - e.start) + "ms "
         + printable(e.ending) + (e.verdict.empty() ? "" : " -> " + e.verdict)
         + "\n";
 }
@@ -88,15 +83,15 @@ std::string to_json_line(const Exchange& e)
         + ",\"dns_ms\":" + to_ms(e.times.resolving, "null")
         + ",\"connect_ms\":" + to_ms(e.times.connecting, "null")
         + ",\"first_byte_ms\":" + to_ms(e.first_byte, "null") + ",\"total_ms\":"
-        + to_ms(Clock::now() - e.start, "null") + ",\"ending\":"
-        + quoted(e.ending) + ",\"verdict\":" + or_null(e.verdict) + "}\n";
+        + in_ms(Clock::now() - e.start) + ",\"ending\":" + quoted(e.ending)
+        + ",\"verdict\":" + or_null(e.verdict) + "}\n";
 }
 
 std::string end_in_words(const Exchange& e)
 {
     return "ended: " + e.ending + "\n  " + std::to_string(e.received)
         + " bytes from the client, " + std::to_string(e.sent) + " to it, "
-        + to_ms(Clock::now() - e.start, "-") + " ms";
+        + in_ms(Clock::now() - e.start) + " ms";
 }
 
 Exchange::Exchange(const Connection& connected, Trace& story, int nth)

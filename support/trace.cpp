@@ -60,10 +60,9 @@ std::FILE* stream_of(const TraceSettings& settings)
 
 std::string prefix(const std::string& id, int step, Clock::duration time)
 {
-    const std::chrono::duration<double, std::milli> ms = time;
     std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%-6s %3d %7.1fms  ", id.c_str(),
-        step, ms.count());
+    std::snprintf(text.data(), text.size(), "%-6s %3d %7sms  ", id.c_str(),
+        step, in_ms(time).c_str());
     return text.data();
 }
 
