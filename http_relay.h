@@ -1,14 +1,14 @@
-// http_relay -- a plain HTTP request: sent on, and its response sent back.
+// http_relay -- a plain HTTP request sent on, and its response sent back.
 
 #pragma once
 
-#include "support/connection.h"
-#include "support/http_message.h"
+#include "support/http/message.h"
+#include "support/log/exchange.h"
+#include "support/net/connection.h"
 #include "support/options.h"
-#include "support/story.h"
 
 /// Relays one request over a fresh connection to its origin server.  True if
-/// the client may send another one.  Throws Failure while the client has been
-/// sent no part of the final response, and anything else after that.
+/// the client may send another one.  What it throws can be answered while
+/// exchange.status is 0: no part of the final response was sent by then.
 bool relay(Connection& client, const RequestHead& request,
     const Options& options, Exchange& exchange);

@@ -1,15 +1,10 @@
 #include "access.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <random>
 #include <stdexcept>
-
-#include "failure.h"
-#include "http_message.h"
 
 namespace {
 
@@ -24,35 +19,44 @@ bool equal_in_constant_time(std::string_view guess, std::string_view secret)
     return difference == 0;
 }
 
-// The value of a base64 digit, 64 for anything else.
-unsigned base64_value(char c)
+}  // namespace
+
+std::string encode_base64(std::string_view bytes)
 {
     constexpr std::string_view digits{"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                       "abcdefghijklmnopqrstuvwxyz0123456789+/"};
-    return static_cast<unsigned>(std::min(digits.find(c), digits.size()));
+    std::string text;
+    for (std::size_t i = 0; i < bytes.size(); i += 3) {
+        const std::size_t size = std::min<std::size_t>(bytes.size() - i, 3);
+        unsigned bits = 0;
+        for (std::size_t k = 0; k < 3; ++k)
+            bits = bits << 8
+                | (k < size ? static_cast<unsigned char>(bytes[i + k]) : 0U);
+        for (std::size_t k = 0; k < 4; ++k)
+            text += k <= size ? digits[bits >> (18 - 6 * k) & 63] : '=';
+    }
+    return text;
 }
 
-}  // namespace
-
-std::optional<std::string> decode_base64(std::string_view text)
+Users::Users(const std::vector<std::string>& credentials)
 {
-    const std::size_t digits = std::min(text.find('='), text.size());
-    if (text.size() % 4 != 0 || text.size() - digits > 2
-        || text.find_first_not_of('=', digits) != std::string_view::npos)
-        return std::nullopt;
-    std::string bytes;
-    unsigned bits = 0;
-    for (std::size_t i = 0; i < digits; ++i) {
-        const unsigned value = base64_value(text[i]);
-        if (value == 64)
-            return std::nullopt;
-        bits = bits << 6 | value;
-        if (i + 1 == digits && i % 4 != 3 && value & (i % 4 == 1 ? 15U : 3U))
-            return std::nullopt;  // left-over bits (RFC 4648 §3.5)
-        if (i % 4 != 0)  // 6 bits make no byte yet; 12, 18 and 24 make one more
-            bytes += static_cast<char>(bits >> (6 - i % 4 * 2) & 0xff);
-    }
-    return bytes;
+    for (const std::string& name_and_password : credentials)
+        encoded_.push_back(encode_base64(name_and_password));
+}
+
+// Base64 has one spelling for each text, so the encoded texts are compared.
+bool Users::accept(std::string_view authorization) const
+{
+    const std::size_t space
+        = std::min(authorization.find(' '), authorization.size());
+    const std::size_t start = authorization.find_first_not_of(' ', space);
+    const std::string_view guess
+        = authorization.substr(std::min(start, authorization.size()));
+    bool accepted = false;
+    for (const std::string& encoded : encoded_)
+        accepted |= equal_in_constant_time(guess, encoded);
+    return accepted
+        && equal_ignoring_case(authorization.substr(0, space), "Basic");
 }
 
 void check_credentials(const RequestHead& request, const Users& users)
@@ -62,67 +66,134 @@ void check_credentials(const RequestHead& request, const Users& users)
     const auto credentials
         = combined_value(request.fields, "Proxy-Authorization");
     if (!credentials)
-        throw Failure{Cause::credentials_missing, "no credentials were sent"};
+        throw Failure{error::credentials_missing, "no credentials were sent"};
     if (!users.accept(*credentials))
-        throw Failure{Cause::credentials_wrong, "nobody here has these"};
+        throw Failure{error::credentials_wrong, "they match no --user"};
 }
 
-std::optional<Networks::Address> Networks::parse(const std::string& text)
+// --- Addresses --------------------------------------------------------------
+
+std::optional<Endpoint> parse_endpoint(std::string_view text)
 {
-    Address address{};
-    if (::inet_pton(AF_INET6, text.c_str(), address.data()) == 1)
-        return address;
-    address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (::inet_pton(AF_INET, text.c_str(), address.data() + 12) == 1)
-        return address;
-    return std::nullopt;
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos)
+        return std::nullopt;
+    std::string_view host = text.substr(0, colon);
+    const bool has_brackets = host.starts_with('[') && host.ends_with(']');
+    if (has_brackets)
+        host = host.substr(1, host.size() - 2);
+    const auto address = parse_ip_address(host);
+    if (!address || has_brackets != (host.find(':') != std::string_view::npos))
+        return std::nullopt;
+    return Endpoint{*address, std::string{text.substr(colon + 1)}};
+}
+
+Networks::Networks(std::initializer_list<const char*> texts)
+{
+    for (const char* const text : texts)
+        add(text);
 }
 
 void Networks::add(const std::string& text)
 {
     const std::size_t slash = std::min(text.find('/'), text.size());
-    const auto address = parse(text.substr(0, slash));
+    const auto address = parse_ip_address(text.substr(0, slash));
     const unsigned mapped = text.find(':') == std::string::npos ? 96 : 0;
     const auto bits = slash == text.size()
         ? 128 - mapped
         : parse_digits(std::string_view{text}.substr(slash + 1));
-    if (!address || !bits || *bits > 128 - mapped)
+    if (!address || text.find('%') != std::string::npos || !bits
+        || *bits > 128 - mapped)
         throw std::invalid_argument{"not an address or network"};
     networks_.push_back({*address, static_cast<unsigned>(*bits) + mapped});
 }
 
-bool Networks::contain(const std::string& client) const
+bool Networks::contain(const IpAddress& address) const noexcept
 {
-    const std::string host = client.substr(0, client.rfind(':'));
-    const bool brackets = host.starts_with('[');
-    const auto address = parse(brackets
-            ? host.substr(1, host.find_first_of("%]") - 1)  // no zone
-            : host);
-    return address
-        && std::any_of(
-            networks_.begin(), networks_.end(), [&](const Network& network) {
-                for (unsigned bit = 0; bit < network.prefix; ++bit)
-                    if (((*address)[bit / 8] ^ network.address[bit / 8])
-                        & 0x80U >> bit % 8)
-                        return false;
-                return true;
-            });
+    const auto contains_it = [&](const Network& network) {
+        for (unsigned bit = 0; bit < network.prefix; ++bit)
+            if ((address[bit / 8] ^ network.address[bit / 8])
+                & 0x80U >> bit % 8)
+                return false;
+        return true;
+    };
+    return std::any_of(networks_.begin(), networks_.end(), contains_it);
 }
 
-void check_client(const std::string& client, const Networks& allowed)
+bool is_allowed(const std::string& client, const Networks& allowed)
 {
-    if (allowed.any() && !allowed.contain(client))
-        throw Failure{Cause::client_not_allowed, "you come from " + client};
+    if (!allowed.any())
+        return true;
+    const auto from = parse_endpoint(client);
+    return from && allowed.contain(from->address);
 }
 
-void check_port(
+bool is_port_allowed(
     const Authority& origin, const std::vector<std::string>& allowed)
 {
-    if (!allowed.empty()
-        && std::find(allowed.begin(), allowed.end(), origin.port)
-            == allowed.end())
-        throw Failure{Cause::port_not_allowed, "port " + origin.port};
+    return allowed.empty()
+        || std::find(allowed.begin(), allowed.end(), origin.port)
+        != allowed.end();
 }
+
+void Destinations::add_listener(const std::string& bound)
+{
+    if (auto listener = parse_endpoint(bound))
+        listeners_.push_back(std::move(*listener));
+}
+
+bool Destinations::is_listener(
+    const Endpoint& dialled, const InterfaceAddresses& interfaces) const
+{
+    const bool is_ipv4 = networks::ipv4.contain(dialled.address);
+    const IpAddress reached = networks::unspecified.contain(dialled.address)
+        ? *parse_ip_address(is_ipv4 ? "127.0.0.1" : "::1")
+        : dialled.address;
+    const auto is_of_this_machine = [&] {
+        if (networks::loopback.contain(reached))
+            return true;
+        const std::vector<std::string> own = interfaces();
+        return std::any_of(own.begin(), own.end(), [&](const auto& text) {
+            return parse_ip_address(text) == reached;
+        });
+    };
+    // A listener on 0.0.0.0 accepts for all addresses of IPv4; one on :: for
+    // all, because IPV6_V6ONLY is off by default.
+    const auto accepts = [&](const IpAddress& listener) {
+        return listener == reached
+            || (networks::unspecified.contain(listener)
+                && (is_ipv4 || !networks::ipv4.contain(listener))
+                && is_of_this_machine());
+    };
+    return std::any_of(
+        listeners_.begin(), listeners_.end(), [&](const Endpoint& listener) {
+            return listener.port == dialled.port && accepts(listener.address);
+        });
+}
+
+std::optional<AddressFailure> Destinations::refusal(const std::string& dialled,
+    const std::string& client, const InterfaceAddresses& interfaces) const
+{
+    const auto to = parse_endpoint(dialled);
+    if (!to)
+        return std::nullopt;
+    if (is_listener(*to, interfaces))
+        return AddressFailure{
+            dialled, &error::loop, "this proxy listens there"};
+    const auto from = parse_endpoint(client);
+    if (local_allowed_ || (from && networks::loopback.contain(from->address)))
+        return std::nullopt;
+    if (networks::loopback.contain(to->address)
+        || networks::unspecified.contain(to->address))
+        return AddressFailure{dialled, &error::local_destination,
+            "a loopback address of the proxy's machine"};
+    if (networks::link_local.contain(to->address))
+        return AddressFailure{
+            dialled, &error::local_destination, "a link-local address"};
+    return std::nullopt;
+}
+
+// --- Loops ------------------------------------------------------------------
 
 const std::string& pseudonym()
 {
@@ -135,30 +206,10 @@ const std::string& pseudonym()
     return name;
 }
 
-bool Users::accept(std::string_view authorization) const
-{
-    const std::size_t space = authorization.find(' ');
-    if (space == std::string_view::npos
-        || !equal_ignoring_case(authorization.substr(0, space), "Basic"))
-        return false;
-    const std::size_t start = authorization.find_first_not_of(' ', space);
-    if (start == std::string_view::npos)
-        return false;
-    const auto guess = decode_base64(authorization.substr(start));
-    bool accepted = false;
-    for (const std::string& secret : credentials_)
-        accepted |= guess && equal_in_constant_time(*guess, secret);
-    return accepted;
-}
-
-// Via = received-protocol RWS received-by [ RWS comment ], as a list
+// The pseudonym is random: a request with it in Via has passed this proxy.
 void check_loop(const RequestHead& request)
 {
     const auto via = combined_value(request.fields, "Via").value_or("");
-    for (const std::string_view entry : list_members(via)) {
-        const std::size_t name = std::min(entry.find(' ') + 1, entry.size());
-        if (entry.substr(name).substr(0, entry.find(' ', name) - name)
-            == pseudonym())
-            throw Failure{Cause::loop, "Via: " + via};
-    }
+    if (via.find(pseudonym()) != std::string::npos)
+        throw Failure{error::loop, "Via has " + pseudonym()};
 }

@@ -4,8 +4,9 @@
 #define CXXOPTS_VECTOR_DELIMITER '\0'
 #include <cxxopts.hpp>
 
-#include <charconv>
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <sstream>
 
 namespace {
@@ -17,33 +18,37 @@ constexpr const char* version = "forward_proxy 0.1";
 cxxopts::Options describe_options()
 {
     cxxopts::Options description{"forward_proxy",
-        "An HTTP/1.1 forward proxy that can be read in one sitting.\n"};
+        "An HTTP/1.1 forward proxy for teaching, with one thread per "
+        "client.\n"};
     const auto text = [](const char* standard) {
         return cxxopts::value<std::string>()->default_value(standard);
     };
     // clang-format off
     description.add_options()
-        ("listen", "listen there; may be repeated; port 0 picks a free one "
+        ("listen", "listen at this address; may be repeated; port 0 picks a free one "
             "(default: 127.0.0.1:3128)",
             cxxopts::value<Strings>(), "HOST:PORT")
-        ("user", "ask for these proxy credentials; may be repeated",
+        ("user", "require these proxy credentials; may be repeated",
             cxxopts::value<Strings>(), "NAME:PASSWORD")
         ("allow", "serve these clients only; may be repeated",
             cxxopts::value<Strings>(), "ADDRESS[/BITS]")
-        ("connect-ports", "tunnels to these ports only, as 443,8443; or any",
+        ("allow-local-destinations", "let clients on other machines reach the "
+            "proxy's loopback and link-local addresses")
+        ("connect-ports", "make tunnels to these ports only, such as 443,8443",
             text("any"), "PORTS")
-        ("max-clients", "more than these get 503 at once", text("10000"), "N")
-        ("connect-timeout", "for resolving a name and all of its addresses", text("10"),
+        ("max-clients", "serve at most N clients; others get 503 at once", text("10000"), "N")
+        ("connect-timeout", "limit for connecting to a server, after its name is resolved", text("10"),
             "SECONDS")
-        ("head-timeout", "for a whole request head", text("30"), "SECONDS")
-        ("idle-timeout", "silence of both client and server", text("600"),
+        ("head-timeout", "limit for the whole head of a request or a response", text("30"), "SECONDS")
+        ("idle-timeout", "close after SECONDS without traffic in either direction", text("600"),
             "SECONDS")
         ("log", "one line per exchange: text, json or off", text("text"),
             "FORMAT")
-        ("trace", "tell the story of each connection, step by step")
-        ("show-bodies", "with --trace, show the text of bodies too")
-        ("version", "print the version and stop")
-        ("help", "print this text and stop");
+        ("trace", "print each step of each connection")
+        ("show-bodies", "with --trace, print the text of bodies too")
+        ("live", "draw each connection on the page http://HOST:PORT/")
+        ("version", "print the version and exit")
+        ("help", "print this text and exit");
     // clang-format on
     return description;
 }
@@ -55,7 +60,7 @@ OptionError bad_value(const std::string& option, const std::string& value,
         "option --" + option + ": '" + value + "' is not " + wanted};
 }
 
-// Port 0, "any free one", is for us alone: no request target may have it.
+// Port 0 means any free port here, and is invalid in a request target.
 Authority parse_listen_address(const std::string& text)
 try {
     const bool any_port = text.ends_with(":0");
@@ -104,16 +109,17 @@ std::vector<std::string> parse_ports(const std::string& text)
     return ports;
 }
 
-milliseconds parse_seconds(const std::string& option, const std::string& text)
+std::chrono::milliseconds parse_seconds(
+    const std::string& option, const std::string& text)
 {
-    double seconds = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stopped_at, error]
-        = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
-    if (error != std::errc{} || stopped_at != end || !(seconds >= 0.001)
-        || seconds > 1e6)
+    // strtod() would also take spaces, a sign, an exponent and "inf".
+    const bool is_decimal
+        = text.find_first_not_of("0123456789.") == std::string::npos;
+    char* end = nullptr;
+    const double seconds = is_decimal ? std::strtod(text.c_str(), &end) : 0;
+    if (!(seconds >= 0.001) || seconds > 1e6 || *end != '\0')
         throw bad_value(option, text, "a number of seconds from 0.001 to 1e6");
-    return milliseconds{std::lround(seconds * 1000)};
+    return std::chrono::milliseconds{std::lround(seconds * 1000)};
 }
 
 std::size_t parse_count(const std::string& option, const std::string& text)
@@ -150,6 +156,8 @@ Options from_parsed(const cxxopts::ParseResult& parsed)
         options.listen.push_back({"127.0.0.1", "3128"});
     options.users = Users{parse_users(strings("user"))};
     options.allow = parse_networks(strings("allow"));
+    if (parsed.count("allow-local-destinations") > 0)
+        options.destinations.allow_local();
     options.connect_ports
         = parse_ports(parsed["connect-ports"].as<std::string>());
     options.max_clients
@@ -158,10 +166,12 @@ Options from_parsed(const cxxopts::ParseResult& parsed)
     options.head_timeout = seconds("head-timeout");
     options.idle_timeout = seconds("idle-timeout");
     options.log = parse_log_format(parsed["log"].as<std::string>());
-    options.trace = {parsed.count("trace") > 0, parsed.count("show-bodies") > 0,
-        options.log == LogFormat::json};
-    if (options.trace.bodies && !options.trace.on)
+    options.show_trace = parsed.count("trace") > 0;
+    options.trace.bodies = parsed.count("show-bodies") > 0;
+    if (options.trace.bodies && !options.show_trace)
         throw OptionError{"option --show-bodies: needs --trace"};
+    if (parsed.count("live") > 0)
+        options.live = std::make_shared<LivePage>();
     return options;
 }
 
@@ -176,20 +186,21 @@ try {
             "'" + parsed.unmatched().front() + "' is not an option"};
     Options options = from_parsed(parsed);
     if (parsed.count("help") > 0)
-        options.answer = description.help();
+        options.help_text = description.help();
     else if (parsed.count("version") > 0)
-        options.answer = std::string{version} + "\n";
+        options.help_text = std::string{version} + "\n";
     return options;
 } catch (const cxxopts::exceptions::exception& error) {
     throw OptionError{error.what()};
 }
 
-std::optional<std::string> open_proxy_warning(const Options& options)
+std::optional<std::string> open_proxy_warning(
+    const Options& options, const std::string& bound)
 {
-    for (const Authority& address : options.listen)
-        if (!options.users.any() && !options.allow.any()
-            && !is_loopback(address))
-            return "warning: this is an open proxy: other machines can reach "
-                + to_string(address) + ", and there is no --user or --allow";
-    return std::nullopt;
+    const auto listener = parse_endpoint(bound);
+    if (options.users.any() || options.allow.any()
+        || (listener && networks::loopback.contain(listener->address)))
+        return std::nullopt;
+    return "warning: this is an open proxy: other machines can reach " + bound
+        + ", and there is no --user or --allow";
 }

@@ -1,5 +1,7 @@
 #include "process.h"
 
+#include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -7,18 +9,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
+#include <system_error>
 
 namespace {
-
-// The resolver is the greatest user of stack, and wants about 64 KiB.
-[[maybe_unused]] constexpr std::size_t resolver_stack_size = 96 * 1024;
 
 // The default of 8 MiB would make each new thread map and unmap its stack,
 // because the C library keeps only so much for the next one.
@@ -42,10 +39,16 @@ void raise_descriptor_limit()
     }
 }
 
+// The resolver's own default is 10 s for each name server that is silent.
+void make_resolver_impatient()
+{
+    constexpr int keep = 0;  // what the user has set
+    ::setenv("RES_OPTIONS", "timeout:2 attempts:2", keep);
+}
+
 void make_thread_stacks_small()
 {
-#if defined(__linux__)                                                         \
-    && !defined(__SANITIZE_THREAD__)  // whose own data is large
+#ifndef __SANITIZE_THREAD__  // whose own data is large
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, thread_stack_size);
@@ -59,24 +62,24 @@ void make_thread_stacks_small()
 // mapped, so that freeing one gives its memory back.
 void keep_memory_small()
 {
-#ifdef __GLIBC__
-    mallopt(M_ARENA_MAX,
-        std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN))));
+    mallopt(M_ARENA_MAX, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
     mallopt(M_MMAP_THRESHOLD, 64 * 1024);
-#endif
-}
-
-// What the C library keeps, because something small lies above it.
-void give_back_free_memory()
-{
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
 }
 
 constexpr std::size_t crowd = 1000;  // threads, that use some MiB together
 
 }  // namespace
+
+// open() returns the lowest number that is free, which is `standard` as those
+// below it are open.
+void open_standard_descriptors()
+{
+    for (int standard = 0; standard <= 2; ++standard)
+        if (::fcntl(standard, F_GETFD) == -1
+            && ::open("/dev/null", O_RDWR) != standard)
+            throw std::system_error{
+                errno, std::generic_category(), "/dev/null"};
+}
 
 void prepare_process()
 {
@@ -84,23 +87,9 @@ void prepare_process()
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
+    make_resolver_impatient();
     make_thread_stacks_small();
     keep_memory_small();
-}
-
-void give_back_unused_stack() noexcept
-{
-#ifdef __linux__
-    // The stack grows downwards; madvise() itself still needs a little of it.
-    constexpr std::uintptr_t in_use = 256;
-    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-    const auto end
-        = (reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0))
-              - in_use)
-        / page * page;
-    madvise(reinterpret_cast<void*>(end - resolver_stack_size),
-        resolver_stack_size, MADV_DONTNEED);
-#endif
 }
 
 void wait_for_stop_signal()
@@ -111,39 +100,30 @@ void wait_for_stop_signal()
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
-void leave_threads_behind(int status)
-{
-    std::fflush(nullptr);
-    std::_Exit(status);
-}
-
-void DetachedThreads::begin()
+void ThreadGroup::begin()
 {
     const std::lock_guard lock{mutex_};
     ++count_;
     most_ = std::max(most_, count_);
 }
 
-// Notifies under the lock: once it is released, main() may destroy this object.
-void DetachedThreads::end()
+void ThreadGroup::end()
 {
     const std::lock_guard lock{mutex_};
     --count_;
-    if (count_ == 0 && most_ >= crowd)
-        give_back_free_memory();
-    if (count_ == 0)
-        most_ = 0;
+    if (count_ == 0 && std::exchange(most_, 0) >= crowd)
+        malloc_trim(0);  // what is kept because something small lies above it
     ended_.notify_all();
 }
 
-std::size_t DetachedThreads::count() const
+std::size_t ThreadGroup::count() const
 {
     const std::lock_guard lock{mutex_};
     return count_;
 }
 
-bool DetachedThreads::wait_until_none(milliseconds patience) const
+void ThreadGroup::wait_until_none(std::chrono::milliseconds limit) const
 {
     std::unique_lock lock{mutex_};
-    return ended_.wait_for(lock, patience, [&] { return count_ == 0; });
+    ended_.wait_for(lock, limit, [&] { return count_ == 0; });
 }

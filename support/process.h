@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
@@ -10,27 +11,23 @@
 #include <thread>
 #include <utility>
 
-#include "socket.h"
+/// Opens /dev/null on those of the descriptors 0 to 2 that are closed.  To be
+/// called before anything else is opened: a client's socket that became
+/// descriptor 1 would be sent the log.  Throws system_error.
+void open_standard_descriptors();
 
 /// Blocks SIGINT and SIGTERM in this thread and those it starts, ignores
 /// SIGPIPE, raises the limit on descriptors, makes thread stacks and the heap
 /// small.
 void prepare_process();
 
-/// Returns to the system the memory of this thread's stack that was used once,
-/// by the resolver say, and is not now.  Linux only.
-void give_back_unused_stack() noexcept;
-
 /// Waits for SIGINT or SIGTERM.  A second one then ends the program at once.
 void wait_for_stop_signal();
 
-/// Ends the program without waiting for its threads; what was written is kept.
-[[noreturn]] void leave_threads_behind(int status);
-
-/// Threads that nobody joins.  Detaching is safe because each owns what it
-/// touches, or shares what outlives wait_until_none().  When a crowd of them
-/// has gone, the memory that it used is given back to the system.
-class DetachedThreads {
+/// Threads that are counted instead of joined.  Detaching them is safe because
+/// each owns what it touches, or shares what lives as long as the process.
+/// After a crowd of them, the memory that it used is given back to the system.
+class ThreadGroup {
 public:
     /// Throws system_error when the system has no thread to give.
     template <typename Run> void start(Run run)
@@ -50,7 +47,7 @@ public:
     }
 
     std::size_t count() const;
-    bool wait_until_none(milliseconds patience) const;
+    void wait_until_none(std::chrono::milliseconds limit) const;
 
 private:
     void begin();

@@ -1,248 +1,241 @@
-#include "support/connection.h"
+#include "support/net/connection.h"
 
-#ifdef __linux__
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#endif
-
-#include <array>
 #include <cerrno>
+#include <memory>
 
 #include "catch.h"
-#include "harness.h"
-#include "support/failure.h"
+#include "ends.h"
 
 namespace {
 
 using namespace std::chrono_literals;
 
-// A Connection and the other end of it.
-struct Ends {
-    explicit Ends(milliseconds idle_limit = 20s)
-        : Ends{idle_limit, socket_pair()}
-    {
-    }
-    Ends(milliseconds idle_limit, std::pair<Socket, Socket> sockets)
-        : idle{idle_limit}, near{{std::move(sockets.first), "near"},
-                                Peer::client, idle},
-          far{std::move(sockets.second)}
-    {
-    }
-    IdleTimer idle;
-    Connection near;
-    TestSocket far;
-};
+constexpr std::uint64_t all = UINT64_MAX;
 
-std::string read_some(Connection& connection)
+std::string read_line(Connection& connection, std::size_t limit)
 {
-    std::array<char, 100> buffer;
-    return {buffer.data(), connection.read_some(buffer, connection)};
+    return std::string{connection.read_line(limit)};
 }
 
 }  // namespace
 
-// A browser may send its ClientHello in the same segment (P3).
-TEST_CASE("bytes behind a head are read first", "[connection][P3]")
+// --- Reading ----------------------------------------------------------------
+
+TEST_CASE("bytes after a line are read first", "[connection]")
 {
-    Ends ends;
-    ends.far.send("CONNECT h:1 HTTP/1.1\r\n\r\nearly");
-    CHECK(ends.near.read_request_head(10s) == "CONNECT h:1 HTTP/1.1\r\n\r\n");
-    CHECK(ends.near.unread_size() == 5);
-    CHECK(read_some(ends.near) == "early");
+    IdleClock idle{20s};
+    Ends ends{idle};
+    ends.far.send("CONNECT h:1 HTTP/1.1\r\nearly");
+    CHECK(read_line(ends.near, 100) == "CONNECT h:1 HTTP/1.1\r\n");
+    CHECK(becomes_true([&] { return ends.near.has_bytes_waiting(); }));
+    CHECK(ends.near.read_some(2) == "ea");
+    CHECK(ends.near.read_some(3) == "rly");
     ends.far.send("late");
-    CHECK(read_some(ends.near) == "late");
-    CHECK(ends.near.bytes_read() == 24 + 9);
-}
-
-TEST_CASE("bytes put back are read again, and counted once", "[connection]")
-{
-    Ends ends;
-    ends.far.send("abc");
-    CHECK(read_some(ends.near) == "abc");
-    ends.near.unread("bc");
-    CHECK(ends.near.bytes_read() == 1);
-    CHECK(read_some(ends.near) == "bc");
-    CHECK(ends.near.bytes_read() == 3);
-}
-
-TEST_CASE(
-    "the end of the stream is no error where a head may begin", "[connection]")
-{
-    Ends ends;
     ends.far.finish_sending();
-    CHECK_FALSE(ends.near.read_request_head(10s));
+    CHECK(ends.near.read_some(all) == "late");
+    CHECK(ends.near.read_some(all).empty());
+    CHECK(ends.near.bytes_read() == 22 + 9);
 }
 
-TEST_CASE("the end of the stream within a head is one", "[connection]")
+TEST_CASE("lines are found however the bytes are split", "[connection]")
 {
-    Ends ends;
-    ends.far.send("GET ");
-    ends.far.finish_sending();
-    CHECK_THROWS_AS(ends.near.read_request_head(10s), MessageError);
-}
-
-TEST_CASE("a head has a deadline, and so has the wait for it", "[connection]")
-{
-    Ends ends;
-    SECTION("nothing came")
-    {
-        CHECK_THROWS_AS(ends.near.read_request_head(1ms), PeerError);
-    }
-    SECTION("a part came")
-    {
-        ends.far.send("GET ");
-        CHECK_THROWS_AS(ends.near.read_request_head(50ms), Failure);
-    }
-}
-
-TEST_CASE("silence after a request is an ordinary end", "[connection]")
-{
-    Ends ends{50ms};
-    ends.far.send("GET / HTTP/1.1\r\n\r\n");
-    CHECK(ends.near.read_request_head(10s));
-    CHECK_FALSE(ends.near.read_request_head(10s));
-}
-
-TEST_CASE("silence anywhere else names the peer", "[connection]")
-{
-    Ends ends{1ms};
-    try {
-        read_some(ends.near);
-        FAIL("read from silence");
-    } catch (const PeerError& error) {
-        CHECK(error.peer == Peer::client);
-        CHECK(error.error == ETIMEDOUT);
-        CHECK_THAT(error.what(), StartsWith("reading from the client: "));
+    const std::string bytes = "one\r\n\r\ntwo\nthree";
+    IdleClock idle{20s};
+    for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+        CAPTURE(cut);
+        Ends ends{idle};
+        ends.far.send(bytes.substr(0, cut));
+        bool sent_rest = false;
+        const Wait wait = [&] {
+            if (ends.near.buffered().size() + ends.near.bytes_read() == cut
+                && !std::exchange(sent_rest, true)) {
+                ends.far.send(bytes.substr(cut));
+                ends.far.finish_sending();
+            }
+            return true;
+        };
+        for (const std::string line : {"one\r\n", "\r\n", "two\n", "three", ""})
+            CHECK(ends.near.read_line(100, wait) == line);
+        CHECK(ends.near.bytes_read() == bytes.size());
     }
 }
 
-TEST_CASE("reading stops when the receiver has hung up", "[connection]")
+// 64 KiB is what the buffer holds at first, a head and a byte 64 KiB + 1.
+TEST_CASE("a line ends at its limit at the latest", "[connection]")
 {
-    Ends from;
-    Ends to;
-    to.near.socket().shut_down();
-    std::array<char, 10> buffer;
-    CHECK_THROWS_AS(from.near.read_some(buffer, to.near), PeerError);
-    CHECK_THROWS_AS(from.near.read_response_head(to.near), PeerError);
-}
-
-// A wake-up for another reason, here the FIN, is not the end of the patience.
-TEST_CASE("waiting goes on when the receiver has only finished",
-    "[connection][half-close]")
-{
-    Ends from;
-    Ends to;
-    to.far.finish_sending();
-    CHECK_FALSE(from.near.wait_to_read(&to.near, 10ms));
-    CHECK(to.idle.is_half_closed() == false);
-    CHECK(from.idle.is_half_closed());
-    Background sender{[&] { from.far.send("x"); }};
-    CHECK(from.near.wait_to_read(&to.near));
-    sender.join();
-    CHECK(read_some(from.near) == "x");
-}
-
-// A slow reader loses nothing (P12).
-TEST_CASE(
-    "everything is written, however slowly it is read", "[connection][P12]")
-{
-    Ends ends;
-    const std::string bytes = some_bytes(3'000'000);
-    const std::string_view all = bytes;
-    Background writer{[&] {
-        ends.near.write_all({all.substr(0, 1), all.substr(1, 999'999), "",
-            all.substr(1'000'000)});
+    const std::size_t limit
+        = GENERATE(2U, 1000U, 1024U, 1025U, 65536U, 65537U, 66'000U);
+    CAPTURE(limit);
+    IdleClock idle{20s};
+    Ends ends{idle};
+    const std::string line = std::string(limit - 1, 'x') + "\n";
+    Background sender{[&] {
+        ends.far.send(line);
+        ends.far.send("x" + line);
     }};
-    const bool is_equal = ends.far.read_exactly(bytes.size()) == bytes;
+    CHECK((read_line(ends.near, limit) == line));
+    CHECK((read_line(ends.near, limit) == std::string(limit, 'x')));
+    CHECK(read_line(ends.near, limit) == "\n");
+    sender.join();
+}
+
+TEST_CASE("a CRLF is not a request that waits", "[connection]")
+{
+    IdleClock idle{20s};
+    Ends ends{idle};
+    CHECK_FALSE(ends.near.has_bytes_waiting());
+    const auto has_bytes = [&](const char* bytes) {
+        ends.far.send(bytes);
+        ends.near.wait_to_read(nullptr, false, test_deadline);
+        return ends.near.has_bytes_waiting();
+    };
+    SECTION("in the kernel")
+    {
+        CHECK_FALSE(has_bytes("\r\n"));
+        CHECK(has_bytes("G"));
+    }
+    SECTION("partly in the buffer")
+    {
+        ends.far.send("1\r");
+        CHECK(ends.near.read_some(1) == "1");
+        CHECK(becomes_true([&] { return ends.near.has_bytes_waiting(); }));
+        CHECK_FALSE(has_bytes("\n"));
+        CHECK(has_bytes("G"));
+    }
+    SECTION("no CRLF")
+    {
+        CHECK(has_bytes("\n"));
+    }
+}
+
+// --- Waiting ----------------------------------------------------------------
+
+TEST_CASE("waiting for one side, the other's end is noticed", "[connection]")
+{
+    using Ready = Connection::Ready;
+    IdleClock idle{20s};
+    Ends from{idle, Peer::server};
+    Ends to{idle, Peer::client};
+    const auto wait = [&](bool notice_fin, milliseconds timeout) {
+        return from.near.wait_to_read(&to.near, notice_fin, timeout);
+    };
+    CHECK(wait(true, 1ms) == Ready::nothing);
+    SECTION("a FIN")
+    {
+        to.far.finish_sending();
+        CHECK(wait(true, test_deadline) == Ready::other_finished);
+        CHECK(wait(false, 1ms) == Ready::nothing);
+        CHECK(time_of([&] { wait(false, 100ms); }) >= 100ms);
+        from.far.send("x");
+        CHECK(wait(false, test_deadline) == Ready::to_read);
+    }
+    SECTION("a reset")
+    {
+        Blocked waiting{[&] { wait(false, test_deadline); }};
+        REQUIRE(waiting.is_asleep());
+        to.far.reset_on_close();
+        {
+            const TestSocket closed = std::move(to.far);
+        }
+        const auto error = waiting.join();
+        REQUIRE(error);
+        CHECK(error->whose == Peer::client);
+        CHECK(error->error == ECONNRESET);
+    }
+    SECTION("our own shutdown")
+    {
+        Blocked waiting{[&] { from.near.wait_unless_gone(to.near); }};
+        REQUIRE(waiting.is_asleep());
+        to.near.socket().shutdown_both();
+        CHECK(waiting.join().value().whose == Peer::client);
+    }
+    SECTION("the sender's end is something to read")
+    {
+        from.far.finish_sending();
+        CHECK(wait(false, test_deadline) == Ready::to_read);
+    }
+}
+
+TEST_CASE("a body's wait ends with the idle limit", "[connection]")
+{
+    IdleClock idle{1s, 1s, 1ms};  // a slice is short, whatever the machine does
+    Ends from{idle, Peer::server};
+    Ends to{idle, Peer::client};
+    CHECK_FALSE(from.near.wait_unless_gone(to.near));  // one slice
+    const auto error = net_error_of([&] {
+        from.near.read_some(
+            all, [&] { return from.near.wait_unless_gone(to.near); });
+    });
+    REQUIRE(error);
+    CHECK(error->whose == Peer::server);
+    CHECK(error->error == ETIMEDOUT);
+}
+
+// --- Writing ----------------------------------------------------------------
+
+TEST_CASE(
+    "all pieces are written, however slowly they are read", "[connection]")
+{
+    IdleClock idle{20s};
+    Ends ends{idle, Peer::client, {8192, 8192}};
+    const std::string bytes = some_bytes(3'000'000);
+    const std::string_view whole = bytes;
+    Background writer{[&] {
+        ends.near.write_all(whole.substr(0, 1), true);
+        ends.near.write_all(whole.substr(1, 999'999), true);
+        ends.near.write_all("");
+        ends.near.write_all(whole.substr(1'000'000));
+        ends.near.write_all(whole);
+    }};
+    CHECK((ends.far.read_exactly(bytes.size()) == bytes));
+    CHECK((ends.far.read_exactly(bytes.size()) == bytes));
     writer.join();
-    CHECK(is_equal);
-    CHECK(ends.near.bytes_written() == bytes.size());
+    CHECK(ends.near.bytes_written() == 2 * bytes.size());
 }
 
-TEST_CASE("a reader that never reads ends the wait", "[connection]")
+TEST_CASE(
+    "writing to a closed connection is an error, and no signal", "[connection]")
 {
-    Ends ends{50ms};
-    CHECK_THROWS_AS(
-        ends.near.write_all({std::string(10'000'000, 'x')}), PeerError);
+    IdleClock idle{20s};
+    Ends ends{idle};
+    ends.near.socket().shutdown_both();
+    const auto error = net_error_of([&] { ends.near.write_all("x"); });
+    REQUIRE(error);
+    CHECK(error->error == EPIPE);
+    CHECK_THAT(error->what(), StartsWith("writing to the client: "));
 }
 
-// P9, P6.
-TEST_CASE("the idle timer starts anew with each byte", "[connection][P6][P9]")
+TEST_CASE("a lingering close lets the last answer be read", "[connection]")
 {
-    IdleTimer idle{1h};
-    CHECK_FALSE(idle.has_expired());
-    CHECK(idle.patience() <= IdleTimer::half_closed_limit);
-    IdleTimer brief{1ms};
-    while (!brief.has_expired()) { }
-    CHECK(brief.patience() == 0ms);
-    brief.bytes_moved();
-    CHECK(brief.patience() > 0ms);
-
-    IdleTimer half_closed{1h};
-    half_closed.one_direction_ended();
-    CHECK(half_closed.is_half_closed());
-    CHECK(half_closed.patience() <= IdleTimer::half_closed_limit);
-    half_closed.exchange_begins();
-    CHECK_FALSE(half_closed.is_half_closed());
+    IdleClock idle{20s};
+    std::pair<Socket, Socket> sockets = tcp_pair();
+    auto near = std::make_unique<Connection>(
+        NamedSocket{std::move(sockets.first), "near"}, Peer::client, idle);
+    TestSocket far{std::move(sockets.second)};
+    far.send(some_bytes(10'000));  // a request that is never read
+    near->write_all("no");
+    Background closer{[&] {
+        near->lingering_close();
+        near.reset();
+    }};
+    CHECK(far.read_to_end() == "no");
+    far.send(some_bytes(10'000));
+    far.finish_sending();
+    closer.join();
+    CHECK_FALSE(far.ends_with_reset());
 }
 
-#ifdef __linux__
-
-namespace {
-
-// How many packets with data the connection has sent.
-unsigned packets_sent(const Connection& connection)
+TEST_CASE("a lingering close does not wait for ever", "[connection]")
 {
-    tcp_info info{};
-    socklen_t length = sizeof info;
-    ::getsockopt(connection.socket().descriptor(), IPPROTO_TCP, TCP_INFO, &info,
-        &length);
-    return info.tcpi_data_segs_out;
+    IdleClock idle{20s};
+    Ends ends{idle};
+    const auto silent = time_of([&] { ends.near.lingering_close(); });
+    CHECK(silent >= 1900ms);
+    CHECK(silent < 15s);
+    CHECK(ends.far.is_at_end());
+
+    Ends ended{idle};
+    ended.far.finish_sending();
+    CHECK(ended.near.read_some(all).empty());
+    CHECK(time_of([&] { ended.near.lingering_close(); }) < 1500ms);
 }
-
-std::pair<Socket, Socket> tcp_pair()
-{
-    const NamedSocket listener = listen_on({"127.0.0.1", "0"});
-    Socket first
-        = connect_to(parse_authority_form(listener.address), 10s).socket;
-    return {std::move(first), accept_from(listener.socket).socket};
-}
-
-}  // namespace
-
-TEST_CASE("a head and a body that is here share a packet", "[connection]")
-{
-    Ends to{20s, tcp_pair()};
-    Ends from;
-    from.near.unread("body");
-    to.near.write_head("head ", from.near, {BodyFraming::Kind::length, 4});
-    to.near.write_all({"body"});
-    CHECK(to.far.read_exactly(9) == "head body");
-    CHECK(packets_sent(to.near) == 1);
-}
-
-TEST_CASE("a head does not wait for a body that is not here", "[connection]")
-{
-    using Kind = BodyFraming::Kind;
-    Ends to{20s, tcp_pair()};
-    Ends from;
-    SECTION("none has arrived")
-    {
-        to.near.write_head("head", from.near, {Kind::length, 4});
-    }
-    SECTION("there will be none")
-    {
-        from.near.unread("the next request");
-        to.near.write_head("head", from.near, {Kind::none, 0});
-    }
-    SECTION("it may be the beginning of a chunk's head")
-    {
-        from.near.unread("1");
-        to.near.write_head("head", from.near, {Kind::chunked, 0});
-    }
-    CHECK(packets_sent(to.near) == 1);
-    CHECK(to.far.read_exactly(4) == "head");
-}
-
-#endif

@@ -1,6 +1,5 @@
-// How an exchange ends: who ends it, and in which phase.  What is expected
-// stands in notes/endings.md, where people read it; here each cell of that
-// table is brought about.
+// How an exchange ends: which side ends it, and in which phase.  The table of
+// notes/endings.md says what is expected; each of its cells is produced here.
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -43,9 +42,9 @@ void connecting(Stage& stage)
     ::listen(stage.origin.socket().descriptor(), 0);
     try {
         for (;;)
-            stage.others.emplace_back(connect_to(
-                {"127.0.0.1", stage.origin.port()}, milliseconds{200})
-                                          .socket);
+            stage.others.emplace_back(
+                dial_test("127.0.0.1", stage.origin.port(), milliseconds{200})
+                    .socket);
     } catch (const ConnectError&) {
         send_head(stage, "\r\n");
     }
@@ -65,6 +64,12 @@ void interim(Stage& stage)
     stage.server->read_head();
     stage.server->send("HTTP/1.1 103 Early Hints\r\n\r\n");
     stage.client->read_head();
+}
+
+void response_head(Stage& stage)
+{
+    interim(stage);
+    stage.server->send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chun");
 }
 
 void final_head(Stage& stage)
@@ -103,6 +108,7 @@ const std::vector<Phase> phases{
     {"connecting", connecting, ""},
     {"request body", request_body, ""},
     {"interim response", interim, "HTTP/1.1 204 No Content\r\n\r\n"},
+    {"in the response head", response_head, "ked\r\n\r\n0\r\n\r\n"},
     {"final head sent", final_head, "0\r\n\r\n"},
     {"response body", response_body, "0\r\n\r\n"},
     {"tunnel", in_tunnel, "a late answer"},
@@ -115,6 +121,8 @@ void exceed(Stage& stage, const std::string& phase)
         stage.client->send(std::string(100'000, 'x'));
     else if (phase == "request body")
         stage.client->send("lo\r\nno number\r\n");
+    else if (phase == "in the response head")
+        stage.server->send(std::string(100'000, 'x'));
     else if (phase == "interim response")
         stage.server->send("HTTP/1.1 200 OK\r\nX : y\r\n\r\n");
     else if (stage.server)
@@ -147,11 +155,13 @@ std::unique_ptr<Proxy> start_proxy(
 {
     Options options;
     std::vector<std::string> wrapper;
-    if (who == "timeout")
+    if (who == "timeout" && phase == "in the response head")
+        options = {"--head-timeout", "0.3"};
+    else if (who == "timeout")
         options = {"--head-timeout", "0.3", "--idle-timeout", "0.3",
             "--connect-timeout", "0.3"};
     else if (phase == "connecting")
-        options = {"--connect-timeout", "0.5"};
+        options = {"--connect-timeout", "60"};
     if (who == "limit" && phase == "before the head")
         options = {"--max-clients", "1"};
     if (who == "limit" && phase == "connecting")
@@ -217,11 +227,9 @@ std::string bring_about(
     }
     if (who == "server RST" && phase.name == "connecting") {
         stage.client = stage.proxy->connect();
-        std::string nobody;
-        {
-            nobody = Origin{}.url();
-        }
-        stage.client->send("GET " + nobody + " HTTP/1.1\r\nHost: h\r\n\r\n");
+        const ReservedPort unused;
+        stage.client->send(
+            "GET " + unused.url() + " HTTP/1.1\r\nHost: h\r\n\r\n");
         return what_is_seen(*stage.client);
     }
     stage.client = stage.proxy->connect();

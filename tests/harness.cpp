@@ -1,11 +1,9 @@
 #include "harness.h"
 
-#include <fcntl.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,9 +12,8 @@
 #include <random>
 #include <stdexcept>
 
-#include "support/http_message.h"
-
-extern char** environ;
+#include "support/http/message.h"
+#include "support/net/dial.h"
 
 namespace {
 
@@ -29,24 +26,41 @@ std::runtime_error waited_in_vain(const std::string& what)
 
 // --- TestSocket -------------------------------------------------------------
 
+TestSocket::TestSocket(Socket socket) : socket_{std::move(socket)}
+{
+    socket_.set_timeouts(test_deadline);
+}
+
 void TestSocket::send(std::string_view bytes)
 {
     while (!bytes.empty()) {
-        const auto n = socket_.send_some({&bytes, 1}, test_deadline);
-        if (!n)
+        const ssize_t n = ::send(
+            socket_.descriptor(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
             throw waited_in_vain("the peer to read");
-        bytes.remove_prefix(*n);
+        if (n < 0)
+            throw system_error_of(errno, "send");
+        bytes.remove_prefix(static_cast<std::size_t>(n));
     }
+}
+
+void TestSocket::send_urgent(char byte)
+{
+    if (::send(socket_.descriptor(), &byte, 1, MSG_OOB) != 1)
+        throw std::runtime_error{"cannot send an urgent byte"};
 }
 
 bool TestSocket::receive_more()
 {
     std::array<char, 64 * 1024> bytes;
-    const auto n = socket_.receive(bytes, test_deadline);
-    if (!n)
+    const ssize_t n
+        = ::recv(socket_.descriptor(), bytes.data(), bytes.size(), 0);
+    if (n < 0 && errno == EAGAIN)
         throw waited_in_vain("bytes; so far: " + buffer_.substr(0, 2000));
-    buffer_.append(bytes.data(), *n);
-    return *n > 0;
+    if (n < 0)
+        throw system_error_of(errno, "recv");
+    buffer_.append(bytes.data(), static_cast<std::size_t>(n));
+    return n > 0;
 }
 
 std::string TestSocket::read_exactly(std::size_t n)
@@ -87,14 +101,67 @@ bool TestSocket::ends_with_reset()
     }
 }
 
+std::string TestSocket::address() const
+{
+    sockaddr_in address{};
+    socklen_t length = sizeof address;
+    auto* const own = reinterpret_cast<sockaddr*>(&address);
+    if (::getsockname(socket_.descriptor(), own, &length) != 0)
+        throw system_error_of(errno, "getsockname");
+    std::array<char, INET_ADDRSTRLEN> text{};
+    ::inet_ntop(AF_INET, &address.sin_addr, text.data(), text.size());
+    return text.data() + (":" + std::to_string(ntohs(address.sin_port)));
+}
+
+NamedSocket dial_test(
+    const std::string& host, const std::string& port, milliseconds timeout)
+{
+    DialObserver ignored;
+    auto server = dial(host, port, timeout, ignored);
+    if (!server)
+        throw ConnectError{host + ":" + port + " was not reached"};
+    return std::move(*server);
+}
+
 TestSocket connect_to_port(const std::string& port)
 {
-    return TestSocket{connect_to({"127.0.0.1", port}, test_deadline).socket};
+    return TestSocket{dial_test("127.0.0.1", port).socket};
+}
+
+std::pair<Socket, Socket> socket_pair()
+{
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) != 0)
+        throw system_error_of(errno, "socketpair");
+    return {Socket{ends[0]}, Socket{ends[1]}};
+}
+
+TestSocket connect_from(const std::string& source, const std::string& port)
+{
+    Socket client{::socket(AF_INET, SOCK_STREAM, 0)};
+    const auto address = [](const std::string& host,
+                             const std::string& number) {
+        sockaddr_in result{};
+        result.sin_family = AF_INET;
+        result.sin_port = htons(static_cast<in_port_t>(std::stoi(number)));
+        ::inet_pton(AF_INET, host.c_str(), &result.sin_addr);
+        return result;
+    };
+    const sockaddr_in from = address(source, "0");
+    const sockaddr_in to = address("127.0.0.1", port);
+    if (::bind(client.descriptor(), reinterpret_cast<const sockaddr*>(&from),
+            sizeof from)
+            != 0
+        || ::connect(client.descriptor(),
+               reinterpret_cast<const sockaddr*>(&to), sizeof to)
+            != 0)
+        throw std::runtime_error{"cannot connect from " + source};
+    return TestSocket{std::move(client)};
 }
 
 // --- Origin -----------------------------------------------------------------
 
-Origin::Origin(const std::string& host) : listener_{listen_on({host, "0"})} { }
+Origin::Origin(const std::string& host) : listener_{listen_on(host, "0")} { }
 
 std::string Origin::port() const
 {
@@ -115,172 +182,23 @@ bool Origin::is_untouched() const
     return ::poll(&waiting, 1, 0) == 0;
 }
 
-// --- Child ------------------------------------------------------------------
-
-Child::Child(
-    std::vector<std::string> command, const std::vector<int>& inherited)
+ReservedPort::ReservedPort() : socket_{new_socket(AF_INET)}
 {
-    std::array<int, 2> ends{};
-    if (::pipe(ends.data()) != 0)
-        throw std::runtime_error{"pipe failed"};
-    ::fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    ::fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-    for (const int descriptor : inherited)
-        posix_spawn_file_actions_adddup2(&actions, descriptor, descriptor);
-    std::vector<char*> argv;
-    for (std::string& word : command)
-        argv.push_back(word.data());
-    argv.push_back(nullptr);
-    const int error
-        = posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[1]);
-    output_ = ends[0];
-    if (error != 0)
-        throw std::runtime_error{"cannot start " + command[0]};
-    reader_ = std::thread{[this] { read_output(); }};
-}
-
-Child::~Child()
-{
-    if (!status_) {
-        signal(SIGTERM);
-        wait();
-    }
-    reader_.join();
-    ::close(output_);
-}
-
-void Child::read_output()
-{
-    std::array<char, 4096> bytes;
-    for (;;) {
-        const ssize_t n = ::read(output_, bytes.data(), bytes.size());
-        const std::lock_guard lock{mutex_};
-        if (n > 0)
-            lines_.append(bytes.data(), static_cast<std::size_t>(n));
-        else
-            ended_ = true;
-        more_.notify_all();
-        if (ended_)
-            return;
-    }
-}
-
-void Child::signal(int number) const
-{
-    ::kill(pid_, number);
-}
-
-int Child::wait()
-{
-    if (status_)
-        return *status_;
-    {
-        // The end of its output is the event that can be awaited in time.
-        std::unique_lock lock{mutex_};
-        if (!more_.wait_for(lock, test_deadline, [&] { return ended_; }))
-            signal(SIGKILL);
-    }
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return *status_;
-}
-
-std::string Child::wait_for_line(const std::string& text)
-{
-    std::unique_lock lock{mutex_};
-    std::string line;
-    const auto find_line = [&] {
-        for (std::size_t end;
-             (end = lines_.find('\n', seen_)) != std::string::npos;) {
-            line = lines_.substr(seen_, end - seen_);
-            seen_ = end + 1;
-            if (line.find(text) != std::string::npos)
-                return true;
-        }
-        line.clear();
-        return ended_;
-    };
-    more_.wait_for(lock, test_deadline, find_line);
-    if (line.empty())
-        throw waited_in_vain("\"" + text + "\" in: " + lines_);
-    return line;
-}
-
-std::string Child::output() const
-{
-    const std::lock_guard lock{mutex_};
-    return lines_;
-}
-
-// --- Proxy ------------------------------------------------------------------
-
-std::vector<std::string> with_ulimit(const std::string& limit)
-{
-    return {"sh", "-c", "ulimit " + limit + " && exec \"$0\" \"$@\""};
-}
-
-Proxy::Proxy(const std::vector<std::string>& arguments,
-    const std::string& listen, std::vector<std::string> wrapper)
-{
-    std::vector<std::string>& command = wrapper;
-    command.insert(command.end(), {PROXY_BINARY, "--listen", listen});
-    command.insert(command.end(), arguments.begin(), arguments.end());
-    child_ = std::make_unique<Child>(std::move(command));
-    const std::string line = child_->wait_for_line("listening on ");
-    port_ = line.substr(line.rfind(':') + 1);
-    if (port_.ends_with('\r'))  // of a terminal
-        port_.pop_back();
-}
-
-int Proxy::stop()
-{
-    child_->signal(SIGTERM);
-    return child_->wait();
-}
-
-// --- Tunnel -----------------------------------------------------------------
-
-std::string connect_request(const std::string& target)
-{
-    return "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n\r\n";
-}
-
-namespace {
-
-TestSocket open_tunnel(TestSocket& client, const Origin& origin)
-{
-    client.send(connect_request(origin.authority()));
-    TestSocket accepted = origin.accept();
-    const std::string answer = client.read_head();
-    if (answer != established)
-        throw std::runtime_error{answer};
-    return accepted;
-}
-
-}  // namespace
-
-Tunnel::Tunnel(const Proxy& proxy, const Origin& origin)
-    : client{proxy.connect()}, server{open_tunnel(client, origin)}
-{
+    const int reuse = 1;
+    ::setsockopt(
+        socket_.descriptor(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(socket_.descriptor(), any, length) != 0
+        || ::getsockname(socket_.descriptor(), any, &length) != 0)
+        throw system_error_of(errno, "bind");
+    port_ = std::to_string(ntohs(address.sin_port));
 }
 
 // --- The rest ---------------------------------------------------------------
-
-Finished run(const std::vector<std::string>& command)
-{
-    Child child{command};
-    const int status = child.wait();
-    return {status, child.output()};
-}
 
 TempDir::TempDir()
 {

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include <unistd.h>
+
 #include <condition_variable>
 #include <exception>
 #include <filesystem>
@@ -18,10 +20,20 @@
 #include <thread>
 #include <vector>
 
-#include "support/socket.h"
+#include "support/net/dial.h"
 
 /// For whatever a test waits for.  Sanitizers on a busy machine are slow.
 constexpr milliseconds test_deadline{30'000};
+
+/// Waits until it is so, for test_deadline at most; false if it never was.
+template <typename Condition> bool becomes_true(Condition condition)
+{
+    for (const auto deadline = Clock::now() + test_deadline;
+         Clock::now() < deadline; ::usleep(1000))
+        if (condition())
+            return true;
+    return false;
+}
 
 /// A thread whose exception is the test's: join() throws it again.
 class Background {
@@ -56,12 +68,13 @@ private:
 /// One end of a connection.  Throws runtime_error, which fails the test.
 class TestSocket {
 public:
-    explicit TestSocket(Socket socket) : socket_{std::move(socket)} { }
+    explicit TestSocket(Socket socket);
 
     void send(std::string_view bytes);
-    void finish_sending() { socket_.finish_sending(); }
+    void send_urgent(char byte);  ///< MSG_OOB
+    void finish_sending() { socket_.shutdown_write(); }
     /// The close will be an RST.
-    void reset_on_close() { socket_.reset_on_close(); }
+    void reset_on_close() { socket_.reset_on_close(true); }
 
     std::string read_exactly(std::size_t n);
     /// Up to and with the delimiter.
@@ -73,6 +86,8 @@ public:
     bool ends_with_reset();
     /// True if nothing more arrives until the peer has closed.
     bool is_at_end() { return read_to_end().empty(); }
+    /// Of this end: what the proxy's log calls the client.
+    std::string address() const;
 
 private:
     bool receive_more();  // false at the FIN
@@ -81,7 +96,17 @@ private:
     std::string buffer_;
 };
 
+struct ConnectError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// Throws ConnectError.
+NamedSocket dial_test(const std::string& host, const std::string& port,
+    milliseconds timeout = test_deadline);
 TestSocket connect_to_port(const std::string& port);
+
+/// The same from another address: on Linux all of 127.0.0.0/8 are this machine.
+TestSocket connect_from(const std::string& source, const std::string& port);
 
 /// A listening socket on loopback.
 class Origin {
@@ -104,12 +129,31 @@ private:
     NamedSocket listener_;
 };
 
+/// A port of this machine that refuses connections, and that no other program
+/// is given while this lives: a socket is bound to it, and does not listen.  A
+/// server with SO_REUSEADDR, as the proxy is, can be told to listen there.
+class ReservedPort {
+public:
+    ReservedPort();
+
+    const std::string& port() const { return port_; }
+    std::string authority() const { return "127.0.0.1:" + port_; }
+    std::string url() const { return "http://" + authority() + "/"; }
+
+private:
+    Socket socket_;
+    std::string port_;
+};
+
 /// A program that runs beside the test, and the lines that it prints.
 class Child {
 public:
+    enum class Output { to_pipe, to_terminal };
+
     /// `inherited`: descriptors that it gets, under the same numbers.
     explicit Child(std::vector<std::string> command,
-        const std::vector<int>& inherited = {});
+        const std::vector<int>& inherited = {},
+        Output output = Output::to_pipe);
     ~Child();
 
     int pid() const { return pid_; }
@@ -135,6 +179,13 @@ private:
     std::thread reader_;
 };
 
+/// How many threads a process has.  Linux only.
+std::size_t threads_of(int pid);
+
+/// The proxy under test: that of this build, or the one that the environment
+/// variable TEST_PROXY names.
+std::string proxy_binary();
+
 /// A wrapper for Proxy: "-n 20" leaves it 20 descriptors.
 std::vector<std::string> with_ulimit(const std::string& limit);
 
@@ -144,7 +195,8 @@ public:
     /// `wrapper`: a command that runs another one, which follows it.
     explicit Proxy(const std::vector<std::string>& arguments = {},
         const std::string& listen = "127.0.0.1:0",
-        std::vector<std::string> wrapper = {});
+        std::vector<std::string> wrapper = {},
+        Child::Output output = Child::Output::to_pipe);
 
     TestSocket connect() const { return connect_to_port(port_); }
     std::string authority() const { return "127.0.0.1:" + port_; }
@@ -164,13 +216,21 @@ private:
     std::string port_;
 };
 
+/// The proxy of all cases that need no options: started by the first of them,
+/// and stopped when this process ends.
+Proxy& default_proxy();
+
+/// Both ends of a connection inside this process.
+std::pair<Socket, Socket> socket_pair();
+
 const std::string established = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 std::string connect_request(const std::string& target);
 
 /// Both ends of a tunnel.
 struct Tunnel {
-    explicit Tunnel(const Proxy& proxy, const Origin& origin = Origin{});
+    explicit Tunnel(
+        const Proxy& proxy = default_proxy(), const Origin& origin = Origin{});
 
     TestSocket client;
     TestSocket server;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.." || exit 1
 passed=0
 failed=0
 
-# A system: a folder that is all of PATH, with one package manager at the most.
+# A system: a folder that is all of PATH, with at most one package manager.
 # The stubs of g++ and of commands find what the manager has "installed".
 system() { # MANAGER UID
     sys=$(mktemp -d)
@@ -27,15 +27,18 @@ system() { # MANAGER UID
     [ "$1" = none ] || chmod +x "$sys/$1"
 }
 
-expect() { # WHAT MANAGER UID STATUS TEXT
+expect() { # WHAT MANAGER UID STATUS TEXT [THING...]
     system "$2" "$3"
-    output=$(PATH=$sys CXX=g++ sh .ci/need cxxopts catch2 2>&1)
+    [ "$1" != "no network" ] || printf '#!/bin/sh\nexit 100\n' >"$sys/$2"
+    what=$1 wanted=$4 text=$5
+    shift 5
+    output=$(PATH=$sys CXX=g++ sh .ci/need "${@:-cxxopts}" catch2 2>&1)
     status=$?
-    if [ $status = "$4" ] && case $output in *"$5"*) true ;; *) false ;; esac; then
+    if [ $status = "$wanted" ] && case $output in *"$text"*) true ;; *) false ;; esac; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
-        echo "FAILED: $1: status $status, output:"
+        echo "FAILED: $what: status $status, output:"
         echo "$output"
     fi
     rm -rf "$sys"
@@ -49,6 +52,9 @@ expect "Arch" pacman 0 0 "+ pacman -S --noconfirm --needed cxxopts catch2"
 expect "Alpine" apk 0 0 "+ apk add cxxopts-dev catch2-3"
 expect "macOS, never through sudo" brew 501 0 "+ brew install cxxopts catch2"
 expect "no manager" none 0 1 "Please install by hand: cxxopts catch2"
+expect "no network" apt-get 0 1 "The last command failed.  Please install by hand: cxxopts"
+expect "no package" brew 501 1 "no package for it, or it did not help.  Please install by hand: libfuzzer" libfuzzer
+expect "no such thing" apt-get 0 2 ".ci/need does not know rust" rust
 
 system apt-get 0
 : >"$sys/installed"

@@ -1,5 +1,5 @@
-// Real servers for the tests: nginx and openssl, on sockets that are ready, so
-// that there is nothing to wait for.
+// Real servers for the tests: nginx and openssl.  They inherit a listening
+// socket, so a test can connect at once.
 
 #pragma once
 

@@ -1,10 +1,13 @@
 // Why some sites fail: what the log's last field and the trace's last step say
 // of it, each brought about with a real client or a real server.  "Seen" is
-// what passed in clear, and "inferred" the rest (P70).
+// what passed in clear, and "inferred" the rest.
+
+#include <cerrno>
 
 #include "catch.h"
 #include "harness.h"
 #include "servers.h"
+#include "support/log/diagnosis.h"
 
 namespace {
 
@@ -67,7 +70,10 @@ std::string verdict_on_server_that(Then then, Arguments options = {})
     const Origin origin;
     Background server{[&] {
         TestSocket socket = origin.accept();
-        socket.read_until("http/1.1");  // in the hello's ALPN
+        // The whole hello: a close over unread bytes would be a reset.
+        const std::string header = socket.read_exactly(5);  // RFC 8446 §5.1
+        socket.read_exactly(static_cast<unsigned char>(header[3]) * 256U
+            + static_cast<unsigned char>(header[4]));
         then(socket);
     }};
     options.push_back("https://localhost:" + origin.port() + "/");
@@ -142,7 +148,7 @@ TEST_CASE("a request that goes well has no verdict", "[verdict]")
 
 // Recorded, because neither asks a proxy for a tunnel in a test without a
 // screen and a user; see tests/captures.  In TLS 1.3 most clients seal it.
-TEST_CASE("P70: an alert that is sealed is inferred from its size", "[verdict]")
+TEST_CASE("an alert that is sealed is inferred from its size", "[verdict]")
 {
     for (const std::string name : {"tls13_refused_gnutls", "tls13_chromium"}) {
         INFO(name);
@@ -216,6 +222,31 @@ TEST_CASE("a server without that name is seen to refuse it", "[verdict]")
     CHECK(verdict_on({"https://" + nginx.authority() + "/"})
         == "seen: the server refused: alert unrecognized_name (112): it has no "
            "certificate for the name in the hello");
+}
+
+TEST_CASE("any other alert of a server is seen, and not explained", "[verdict]")
+{
+    tls::Seen client;
+    client.hello = true;
+    tls::Seen server;
+    server.anything = true;
+    server.fatal_alert = 80;
+    CHECK(diagnose_tunnel(client, server, {})
+        == "seen: the server refused: alert internal_error (80)");
+}
+
+TEST_CASE("a server that ends a tunnel after the handshake has no verdict",
+    "[verdict]")
+{
+    tls::Seen client;
+    client.hello = client.sealed = true;
+    tls::Seen server;
+    server.anything = server.hello = true;
+    CHECK(diagnose_tunnel(client, server, {"", Side::server, 0}).empty());
+    CHECK(
+        diagnose_tunnel(client, server, {"", Side::client, ETIMEDOUT}).empty());
+    CHECK_THAT(diagnose_tunnel(client, server, {"", Side::client, 0}),
+        StartsWith("inferred: the client left after the handshake"));
 }
 
 // --- Reason 4: what the two ends, or the proxy, are set up to do ------------

@@ -13,26 +13,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def connect(port, deadline=10):
-    until = time.monotonic() + deadline
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
+from lib import dial, free_port, is_listening, wait_for  # noqa: E402  (its folder had to be named)
 
 
 def relay(source, target, path):
@@ -53,7 +38,7 @@ def main():
     server = subprocess.Popen(
         [word.replace("{port}", str(server_port)) for word in rest[:split]],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    connect(server_port).close()
+    wait_for(lambda: is_listening(server_port), 10, "server")
     listener = socket.create_server(("127.0.0.1", 0))
     client = subprocess.Popen(
         [word.replace("{port}", str(listener.getsockname()[1]))
@@ -61,7 +46,7 @@ def main():
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     near, _ = listener.accept()
     listener.close()
-    far = connect(server_port)
+    far = dial(server_port)
     base = os.path.join(HERE, name)
     threads = [threading.Thread(target=relay, args=(near, far, base + ".client")),
                threading.Thread(target=relay, args=(far, near, base + ".server"))]
