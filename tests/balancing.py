@@ -7,46 +7,19 @@ tunnels are lost, nothing else is, and when it is back it is used again.
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
-import threading
-import time
 
-from strictness import ROOT, free_port
-
-DEADLINE = 30
+from lib import (DEADLINE, PLAIN, ROOT, Proxy, Server, ask, free_port, open_tunnel, read_until,
+                 wait_for)
 
 
-def await_true(condition, what):
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit("FAILED: waited in vain until " + what)
-        time.sleep(0.02)
-
-
-class Echo:
-    """An origin server: an echo, or a page for a GET."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.authority = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            sock, _ = self.listener.accept()
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
-
-    @staticmethod
-    def serve(sock):
-        with sock:
-            while data := sock.recv(65536):
-                if data.startswith(b"GET "):
-                    data = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"
-                sock.sendall(data)
+def serve(sock):
+    """An echo, or a page for a GET."""
+    while data := sock.recv(65536):
+        if data.startswith(b"GET "):
+            data = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"
+        sock.sendall(data)
 
 
 class Proxies:
@@ -57,23 +30,14 @@ class Proxies:
 
     @staticmethod
     def start(port):
-        process = subprocess.Popen(
-            [os.path.join(ROOT, "build/plain/forward_proxy"),
-             "--listen", "127.0.0.1:%d" % port],
-            stdout=subprocess.PIPE, text=True)
-        process.stdout.readline()  # listening
-        threading.Thread(target=process.stdout.read, daemon=True).start()
-        return process
+        return Proxy(PLAIN, listen="127.0.0.1:%d" % port)
 
     def kill(self, port):
-        self.running[port].kill()
-        self.running[port].wait()
+        self.running[port].close()
 
     def tunnels(self, port):
-        """How many it holds: two threads each, beside those of main and accept."""
-        with open("/proc/%d/status" % self.running[port].pid, encoding="ascii") as file:
-            threads = next(line for line in file if line.startswith("Threads"))
-        return (int(threads.split()[1]) - 2) / 2
+        """How many it holds: two threads each, beside main, accept and two writers."""
+        return (self.running[port].in_use()[0] - 4) / 2
 
 
 def configuration(folder, ports):
@@ -89,28 +53,10 @@ def configuration(folder, ports):
     return path
 
 
-def open_tunnel(port, origin):
-    sock = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
-    sock.sendall(("CONNECT %s HTTP/1.1\r\nHost: h\r\n\r\n" % origin.authority).encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        byte = sock.recv(1)
-        if not byte:
-            return None
-        head += byte
-    return sock if head.startswith(b"HTTP/1.1 200 ") else None
-
-
 def is_alive(sock):
     try:
         sock.sendall(b"echo")
-        data = b""
-        while len(data) < 4:
-            piece = sock.recv(4 - len(data))
-            if not piece:
-                return False
-            data += piece
-        return data == b"echo"
+        return read_until(sock, b"echo") == b"echo"
     except ConnectionError:
         return False
 
@@ -118,45 +64,41 @@ def is_alive(sock):
 def page(port, origin):
     """Whether a GET over a fresh connection gets its page."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as sock:
-            sock.sendall(("GET http://%s/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        data = ask(port, ("GET http://%s/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
                           % origin.authority).encode())
-            data = b""
-            while piece := sock.recv(65536):
-                data += piece
-            return data.startswith(b"HTTP/1.1 200 OK") and data.endswith(b"page")
+        return data.startswith(b"HTTP/1.1 200 OK") and data.endswith(b"page")
     except ConnectionError:
         return False
 
 
 def experiment(entrance, proxies, first, second):
-    origin = Echo()
-    await_true(lambda: page(entrance, origin), "haproxy serves")
-    tunnels = [open_tunnel(entrance, origin) for _ in range(40)]
-    assert all(tunnels) and all(is_alive(sock) for sock in tunnels)
+    origin = Server(serve)
+    wait_for(lambda: page(entrance, origin), DEADLINE, "page by way of haproxy")
+    tunnels = [open_tunnel(entrance, origin.authority) for _ in range(40)]
+    assert all(is_alive(sock) for sock in tunnels)
     held = {}
 
     def all_are_held():  # and no health check comes in between
         held.update({port: proxies.tunnels(port) for port in (first, second)})
         return sum(held.values()) == 40
-    await_true(all_are_held, "both hold forty tunnels")
+    wait_for(all_are_held, DEADLINE, "forty tunnels in both")
     assert min(held.values()) >= 15, held  # leastconn
 
     proxies.kill(first)
     alive = [is_alive(sock) for sock in tunnels]
     assert alive.count(True) == held[second], (alive.count(True), held)
-    # Whoever comes now is served, whether haproxy has noticed or not.
+    # New clients are served, whether haproxy has noticed or not.
     assert all(page(entrance, origin) for _ in range(100))
-    late = [open_tunnel(entrance, origin) for _ in range(10)]
-    assert all(late) and all(is_alive(sock) for sock in late)
+    late = [open_tunnel(entrance, origin.authority) for _ in range(10)]
+    assert all(is_alive(sock) for sock in late)
 
     proxies.running[first] = proxies.start(first)
     def is_used_again():
-        sock = open_tunnel(entrance, origin)
-        assert sock and is_alive(sock)
+        sock = open_tunnel(entrance, origin.authority)
+        assert is_alive(sock)
         late.append(sock)
         return proxies.tunnels(first) >= 1
-    await_true(is_used_again, "the instance is used again")
+    wait_for(is_used_again, DEADLINE, "tunnel in the instance that is back")
     assert all(is_alive(sock) for sock, was in zip(tunnels, alive) if was)
 
 
@@ -171,8 +113,8 @@ def main():
             experiment(entrance, proxies, first, second)
         finally:
             haproxy.terminate()
-            for process in proxies.running.values():
-                process.kill()
+            for proxy in proxies.running.values():
+                proxy.close()
     print("1 passed, 0 failed")
 
 

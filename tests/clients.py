@@ -13,14 +13,14 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from lib import PLAIN, ROOT, Proxy, make_certificate, wait_for
+
 DEADLINE = 60  # seconds, for whatever is waited for
 
 PAGE = """<!doctype html><title>clients</title><script>
@@ -119,13 +119,7 @@ class World:
 
     def __init__(self, folder):
         self.folder = folder
-        self.certificate = os.path.join(folder, "cert.pem")
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-             "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-             "-keyout", "key.pem", "-out", "cert.pem"],
-            cwd=folder, check=True, capture_output=True)
+        self.certificate = make_certificate(folder)
         self.plain = serve(folder)
         self.secure = serve(folder, self.certificate)
         self.http = "http://localhost:%d" % self.plain.server_port
@@ -134,16 +128,15 @@ class World:
                            .replace("WS", self.http.replace("http", "ws") + "/websocket"))
 
     def start_proxy(self):
-        self.proxy = subprocess.Popen(
-            [os.path.join(ROOT, "build/plain/forward_proxy"), "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, text=True)
-        line = self.proxy.stdout.readline()
-        self.proxy_url = "http://" + line.split()[-1]
+        self.proxy = Proxy(PLAIN)
+        self.proxy_url = "http://127.0.0.1:%d" % self.proxy.port
 
     def stop_proxy(self):
         """Everything that it has logged."""
-        self.proxy.terminate()
-        return self.proxy.communicate()[0]
+        self.proxy.stop()
+        log = self.proxy.output().decode()
+        self.proxy.close()
+        return log
 
     def run(self, *command, **environment):
         done = subprocess.run(
@@ -185,7 +178,7 @@ def git(world):
 
 
 def apt(world):
-    """A repository with one list in it, signed by nobody."""
+    """Serves apt an unsigned repository with one package list."""
     with open(os.path.join(world.folder, "Packages"), "w", encoding="ascii") as file:
         file.write("Package: hello-from-apt\nVersion: 1\nArchitecture: all\n"
                    "Filename: hello.deb\nSize: 1\nMD5sum: %s\n\n" % ("0" * 32))
@@ -276,23 +269,14 @@ def chromium(world):
 def chromium_refuses(world):
     """A certificate that it does not know: the proxy says so in its log."""
     browser = start_chromium(world, world.https + "/hello")
-    lines = []
-    found = threading.Event()
-
-    def read():
-        for line in world.proxy.stdout:
-            lines.append(line)
-            if "the client refused the server's certificate" in line:
-                found.set()
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
     try:
-        want(found.wait(DEADLINE), "no verdict in\n" + "".join(lines))
+        wait_for(lambda: "the client refused the server's certificate"
+                 in world.proxy.output().decode(), DEADLINE, "verdict in the log")
     finally:
         end(browser)
-    world.proxy.terminate()
-    reader.join(DEADLINE)
-    want(re.search(r"-> (inferred|seen): the client refused", "".join(lines)), "".join(lines))
+    world.proxy.stop()
+    log = world.proxy.output().decode()
+    want(re.search(r"-> (inferred|seen): the client refused", log), log)
     return []
 
 

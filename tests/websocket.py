@@ -8,14 +8,12 @@ Only that one line differs from what the library sends by itself.
 
 import asyncio
 import os
-import socket
 import sys
-import tempfile
 
 import websockets
 from websockets.uri import parse_uri
 
-from strictness import Program
+from lib import PLAIN, Proxy, dial
 
 try:
     from websockets.client import ClientProtocol
@@ -25,7 +23,7 @@ except ImportError:  # before version 11
 
 class Client:
     def __init__(self, proxy_port, authority, path):
-        self.sock = socket.create_connection(("127.0.0.1", proxy_port), timeout=20)
+        self.sock = dial(proxy_port)
         self.protocol = ClientProtocol(parse_uri("ws://" + authority + path))
         request = self.protocol.connect()
         request.path = "http://" + authority + path
@@ -84,13 +82,9 @@ async def main():
 
     async with websockets.serve(echo, "127.0.0.1", 0, max_size=None) as server:
         authority = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
-        with tempfile.TemporaryDirectory() as folder:
-            program = Program("ours", folder)
-            try:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, talk, program.port, authority)
-            finally:
-                program.close()
+        with Proxy(PLAIN) as proxy:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, talk, proxy.port, authority)
     assert paths == ["/chat?room=1"], paths
     print("1 passed, 0 failed")
 

@@ -3,8 +3,8 @@
 
 Each row of the table is measured in rounds: direct, ours, each peer, and again,
 so that what disturbs the machine disturbs all of them.  Reported is the median,
-as a share of direct (the connection without a proxy), with the spread of the
-rounds behind it.  tests/bench/load.cpp makes the load and compares every byte.
+as a share of direct (the connection without a proxy), followed by the spread
+of the rounds.  tests/bench/load.cpp makes the load and compares every byte.
 
 haproxy is no proxy in our sense: it forwards TCP to one address without being
 asked.  It shows what a tunnel could be like at best.
@@ -27,7 +27,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from strictness import Program, ROOT, free_port  # noqa: E402  (its folder had to be named)
+from lib import ROOT, cpu_seconds, free_port  # noqa: E402  (their folder had to be named)
+from strictness import Program  # noqa: E402
 
 LOAD = os.path.join(ROOT, "build/plain/load")
 GIB = 1 << 30
@@ -93,12 +94,7 @@ def family(pid):
 
 
 def processor_seconds(pid):
-    total = 0
-    for one in family(pid):
-        with open("/proc/%d/stat" % one, encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+    return sum(map(cpu_seconds, family(pid)))
 
 
 def pss_kib(pid):
@@ -157,7 +153,7 @@ def idle_memory(program):
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
         if load.stdout.readline() != "open\n":
             return None
-        time.sleep(2)  # what they give back when quiet is not theirs
+        time.sleep(20)  # what they give back when quiet is not theirs: ours after 15 s
         held = pss_kib(program.process.pid) - before
         load.communicate("\n", timeout=60)
     return held / IDLE_TUNNELS if load.returncode == 0 else None

@@ -102,7 +102,7 @@ std::size_t receive(int s, char* buffer, std::size_t size)
     return static_cast<std::size_t>(n);
 }
 
-// Up to the end of the head; what came behind it is left in `buffer`.
+// Reads up to the end of the head; bytes after it are left in `buffer`.
 std::string read_head(int s, std::string& buffer)
 {
     std::size_t end = 0;
