@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """An origin server for the lessons and labs: it shows what arrives.
 
-    notes/origin.py [FOLDER]    needs no network; stop it with Ctrl-C
+    notes/origin.py [--host ADDRESS] [FOLDER]    needs no network; stop with Ctrl-C
+
+It listens on 127.0.0.1 only; --host 0.0.0.0 lets other machines reach it.
 
 http://127.0.0.1:8080/     answers with the request as it arrived, body included
     /cookies               two Set-Cookie lines
     /stream                five lines, one every half second
     /early                 a refusal, 413, before it has read the body
     /hints                 103 Early Hints before the response
-127.0.0.1:8081             TCP: reads up to the FIN, then says how much it got
-https://localhost:8443/    TLS with a self-signed certificate, cert.pem in the folder,
-                           which is build/origin if none is named
+127.0.0.1:8081             TCP: reads up to the FIN, then says how much arrived
+https://localhost:8443/    TLS with a self-signed certificate: cert.pem in FOLDER, by
+                           default build/origin; made anew when it has expired
 https://localhost:8444/    TLS with one that has expired
 127.0.0.1:8445             reads a ClientHello, then resets the connection
 """
+import argparse
 import os
 import socket
 import ssl
@@ -23,8 +26,15 @@ import sys
 import threading
 import time
 
-FOLDER = sys.argv[1] if len(sys.argv) > 1 else os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "origin")
+
+def parse_arguments():
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?",
+                        default=os.path.join(root, "build", "origin"))
+    return parser.parse_args()
 
 
 def read_request(peer):
@@ -101,10 +111,10 @@ def serve_reset(peer):
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def with_tls(certificate):
+def with_tls(folder, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(os.path.join(FOLDER, certificate),
-                            os.path.join(FOLDER, "key.pem"))
+    context.load_cert_chain(os.path.join(folder, certificate),
+                            os.path.join(folder, "key.pem"))
 
     def serve(peer):
         with context.wrap_socket(peer, server_side=True) as secure:
@@ -113,19 +123,32 @@ def with_tls(certificate):
     return serve
 
 
-def make_certificates():
-    os.makedirs(FOLDER, exist_ok=True)
-    quiet = {"cwd": FOLDER, "check": True, "capture_output": True}
+def make_certificates(folder):
+    """Keeps a certificate that is valid for another day: clients may trust it."""
+    os.makedirs(folder, exist_ok=True)
+    quiet = {"cwd": folder, "capture_output": True}
+    is_valid = ["openssl", "x509", "-checkend", "86400", "-noout", "-in", "cert.pem"]
+    if (os.path.exists(os.path.join(folder, "expired.pem"))
+            and subprocess.run(is_valid, **quiet).returncode == 0):
+        return
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj",
                     "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-                    "-keyout", "key.pem", "-out", "cert.pem"], **quiet)
+                    "-keyout", "key.pem", "-out", "cert.pem"], check=True, **quiet)
     subprocess.run(["openssl", "x509", "-in", "cert.pem", "-signkey", "key.pem",
-                    "-days", "0", "-out", "expired.pem"], **quiet)
+                    "-days", "0", "-out", "expired.pem"], check=True, **quiet)
 
 
-def listen(port, serve):
-    listener = socket.create_server(("127.0.0.1", port))
+def listen(host, port):
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        sys.exit("notes/origin.py cannot listen on %s:%d: %s\nIs another one running? "
+                 "One is enough for all lessons." % (host, port, os.strerror(error.errno)))
+
+
+def accept(listener, serve):
+    port = listener.getsockname()[1]
 
     def serve_one(peer):
         with peer:
@@ -134,19 +157,20 @@ def listen(port, serve):
             except (OSError, SystemExit) as error:
                 print("port %d: %s" % (port, error), flush=True)
 
-    def accept():
-        while True:
-            peer, _ = listener.accept()
-            threading.Thread(target=serve_one, args=(peer,), daemon=True).start()
-    threading.Thread(target=accept, daemon=True).start()
+    while True:
+        peer, _ = listener.accept()
+        threading.Thread(target=serve_one, args=(peer,), daemon=True).start()
 
 
 def main():
-    make_certificates()
-    for port, serve in ((8080, serve_http), (8081, serve_tcp),
-                        (8443, with_tls("cert.pem")), (8444, with_tls("expired.pem")),
-                        (8445, serve_reset)):
-        listen(port, serve)
+    options = parse_arguments()
+    # All ports first: a second start must not touch the files of the first.
+    listeners = [listen(options.host, port) for port in (8080, 8081, 8443, 8444, 8445)]
+    make_certificates(options.folder)
+    servers = (serve_http, serve_tcp, with_tls(options.folder, "cert.pem"),
+               with_tls(options.folder, "expired.pem"), serve_reset)
+    for listener, serve in zip(listeners, servers):
+        threading.Thread(target=accept, args=(listener, serve), daemon=True).start()
     print("origin server ready: http 8080, tcp 8081, https 8443, 8444, reset 8445",
           flush=True)
     try:
