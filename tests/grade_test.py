@@ -39,10 +39,12 @@ PROXIES = {
     "tinyproxy": "python3 %s/tests/strictness.py --start tinyproxy {port}" % ROOT,
     "squid": "python3 %s/tests/strictness.py --start squid {port}" % ROOT,
 }
-# squid ends a tunnel at the first FIN, and cuts an echo short when the upload is complete.
+# squid ends a tunnel at the first FIN.  It cuts an echo short when the upload is complete,
+# and resets an upload that its server does not read, but both may go well: when the machine
+# is idle, the one, when it is busy, the other.
 SQUIDS_FAULTS = {"a tunnel's FIN, and the answer that follows it",
-                 "a server's FIN, and what the client sends after it",
-                 "a body echoed while it is uploaded"}
+                 "a server's FIN, and what the client sends after it"}
+SQUIDS_CHANCES = {"a body echoed while it is uploaded", "a server that does not read an upload"}
 results = []
 
 
@@ -83,13 +85,16 @@ def grade_all():
 
 
 def table(found):
-    """| level | ours | ... |, each cell "passed/graded"."""
+    """| level | ours | ... |, each cell "passed/graded"; squid's chances count as failed."""
     lines = ["| level | " + " | ".join(found) + " |", "| --- |" + " --- |" * len(found)]
     for number, row in enumerate(found["forward_proxy"]["levels"]):
         cells = []
-        for graded in found.values():
+        for name, graded in found.items():
             row = graded["levels"][number]
-            cells.append("%d/%d" % (row["passed"], row["passed"] + row["failed"]))
+            lucky = sum(name == "squid" and one["level"] == row["level"]
+                        and one["verdict"] == "passed" and one["name"] in SQUIDS_CHANCES
+                        for one in graded["behaviours"])
+            cells.append("%d/%d" % (row["passed"] - lucky, row["passed"] + row["failed"]))
         lines.append("| %s | %s |" % (row["level"], " | ".join(cells)))
     return "\n".join(lines) + "\n"
 
@@ -109,7 +114,8 @@ def check_proxies():
 
     @check("squid fails where it is known to, and nowhere else")
     def _():
-        assert set(failures(found["squid"])) == SQUIDS_FAULTS, failures(found["squid"])
+        failed = failures(found["squid"])
+        assert set(failed) - SQUIDS_CHANCES == SQUIDS_FAULTS, failed
 
     @check("the table in the note")
     def _():
@@ -227,7 +233,8 @@ def check_misbehaviour():
             "    finally: client.close()\n"
             "while True: threading.Thread(target=serve, args=server.accept()[:1]).start()"),
             "--only", "GET")
-        assert "the proxy does not forward, after it printed “KeyError: 'Host'”" in out, out
+        assert "does not forward, but resets the connection, after it printed " \
+            "“KeyError: 'Host'”" in out, out
 
     @check("a program that refuses everything: it has not hung, and nothing hostile is tried")
     def _():
@@ -251,7 +258,7 @@ def check_misbehaviour():
     def _():
         with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
             low = int(file.read().split()[0])
-        assert low <= 20000 or all(1024 < unused_port() < low for _ in range(20)), low
+        assert low <= 20000 or all(1024 < unused_port()[0] < low for _ in range(20)), low
 
     @check("the port is none that a student's bind(2) is refused for a minute")
     def _():
@@ -262,7 +269,13 @@ def check_misbehaviour():
                 accepted.close()  # first, so that TIME-WAIT is here
                 client.recv(1)
         with unittest.mock.patch("random.randrange", side_effect=[port, 20001, 20002, 20003]):
-            assert unused_port() != port
+            assert unused_port()[0] != port
+
+    @check("two graders at the same time take two ports")
+    def _():
+        port, reserved = unused_port()
+        with reserved, unittest.mock.patch("random.randrange", side_effect=[port, 20001, 20002]):
+            assert unused_port()[0] != port
 
     @check("a grader that is ended ends the program")
     def _():

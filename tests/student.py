@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import termios
 import threading
 import time
@@ -26,9 +27,23 @@ class CannotStart(Exception):
     """With a sentence for the student."""
 
 
+def reserve(port):
+    """A socket whose name keeps the port from the other graders of this machine until it
+    is closed; None if one of them has it."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        if sys.platform == "linux":  # which has names that are no files
+            sock.bind("\0proxy-grader-port-%d" % port)
+        return sock
+    except OSError:
+        sock.close()
+        return None
+
+
 def unused_port():
-    """Below the ports that the kernel picks for clients and for port 0, so that no
-    connection of another program takes it before the student's bind(2)."""
+    """A port, and what reserves it.  It is below those that the kernel picks for clients
+    and for port 0, so that no connection of another program takes it before the student's
+    bind(2); another grader, which runs at the same time, does not take it either."""
     low = 32768
     try:
         with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
@@ -37,13 +52,17 @@ def unused_port():
         pass  # not Linux, where they begin higher
     for _ in range(100 if low > 20000 else 0):
         port = random.randrange(10240, low)
+        reserved = reserve(port)
+        if not reserved:
+            continue
         with socket.socket() as sock:
             try:  # without SO_REUSEADDR, as many students do
                 sock.bind(("", port))
-                return port
+                return port, reserved
             except OSError:
-                pass  # it is in use, or was a minute ago (TIME-WAIT)
-    return free_port()
+                reserved.close()  # it is in use, or was a minute ago (TIME-WAIT)
+    port = free_port()
+    return port, reserve(port)
 
 
 def adopt_orphans():
@@ -123,7 +142,7 @@ class Student:
     def __init__(self, command, seconds=20, environment=None):
         if "{port}" not in command:
             raise CannotStart("Say where the port goes: PROXY='python3 my_proxy.py {port}'")
-        self.port = unused_port()
+        self.port, self.reserved = unused_port()
         try:
             self.command = shlex.split(command.replace("{port}", str(self.port)))
         except ValueError as error:
@@ -317,6 +336,8 @@ class Student:
             pass  # all have ended
         kill(left)
         self.process.wait()
+        if self.reserved:
+            self.reserved.close()
         self.reader.join(2)
         if not self.reader.is_alive():
             self.process.stdout.close()

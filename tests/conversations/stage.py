@@ -206,26 +206,31 @@ class Stage:
         listener = listener or self.listener
         deadline = time.monotonic() + self.patience
         while not select.select([listener], [], [], 0.05)[0]:
-            if time.monotonic() > deadline or self.will_not_forward():
+            why_not = self.why_not_forwarded()
+            if not why_not and time.monotonic() > deadline:
                 self.record.append(("server", "waits in vain", b"", 0))
-                raise Wrong("does not forward", self.answered())
+                why_not = "does not forward, within %g s" % self.patience
+            if why_not:
+                raise Wrong(why_not, self.answered())
         return self.add(listener.accept()[0], "server")
 
-    def will_not_forward(self):
-        """Whether the program has ended, or the last client's connection, or that client
-        was told of an error."""
+    def why_not_forwarded(self):
+        """What shows that nothing will come: the program has ended, or the last client's
+        connection, or that client was told of an error.  Empty as long as it may."""
         if self.program and self.program.how_it_ended():
-            return True
+            return "does not forward"
         clients = [end for end in self.ends if end.name.startswith("client")]
         if not clients or clients[-1].sock.fileno() < 0:
-            return False
+            return ""
         try:
             data = clients[-1].sock.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return False
+            return ""
         except OSError:
-            return True  # it was reset
-        return not data or status(clients[-1].data + data) >= 400
+            return "does not forward, but resets the connection"
+        if not data:
+            return "does not forward, but closes the connection"
+        return "does not forward" if status(clients[-1].data + data) >= 400 else ""
 
     def answered(self):
         """What the last client was told instead."""
