@@ -24,7 +24,7 @@ def _(stage):
 
 def unknown(stage, start):
     client = stage.client(start.replace(b"ORIGIN", b"no-such-host.invalid:80"))
-    client.sock.settimeout(MINUTE)
+    client.patience = MINUTE
     is_failure(client)
 
 
@@ -52,7 +52,7 @@ def _(stage):
         filler.connect_ex(("127.0.0.1", int(stage.at.split(b":")[1])))
     want(not select.select([], fillers[-1:], [], 0.2)[1], "was not tried: no full backlog")
     client = stage.client(GET + b"\r\n")
-    client.sock.settimeout(MINUTE)
+    client.patience = MINUTE
     is_failure(client)
 
 
