@@ -400,7 +400,8 @@ TEST_CASE("a refused head that may hold a secret is not shown", "[secrets]")
         "GET / HTTP/1.1\r\nProxy-Authorization: Basic\r\n hunter2\r\n",
         "GET  http://u:hunter2@h/", "GET\thttp://u:hunter2@h/",
         "GET / HTTP/1.1\r\n PROXY-AUTHORIZATION: hunter2\r\n",
-        "GET / HTTP/1.1\r\nX: a\rset-cookie= hunter2\r\n");
+        "GET / HTTP/1.1\r\nX: a\rset-cookie= hunter2\r\n",
+        "GET / HTTP/1.1\r\nCoo\x01kie: hunter2\r\n");
     CAPTURE(head);
     CHECK(head_without_secrets(head).find("hunter2") == std::string::npos);
     CHECK(head_without_secrets("GET / HTTP/1.1\r\nX : b\r\n")

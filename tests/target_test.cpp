@@ -146,6 +146,7 @@ TEST_CASE("targets that are not for a proxy are told apart", "[target]")
 TEST_CASE("a CONNECT target is host:port", "[target]")
 {
     CHECK(parse_authority_form("h:443") == Authority{"h", "443"});
+    CHECK(parse_authority_form("h:0443") == Authority{"h", "443"});
     CHECK(parse_authority_form("[::1]:443") == Authority{"::1", "443"});
     CHECK(to_string(parse_authority_form("[::1]:443")) == "[::1]:443");
 

@@ -387,7 +387,7 @@ Authority parse_authority(std::string_view text)
     const auto number = parse_digits(port);
     refuse_if(!port.empty() && (!number || *number < 1 || *number > 65535),
         "the port is not a number from 1 to 65535");
-    return {std::string{host}, std::string{port}};
+    return {std::string{host}, number ? std::to_string(*number) : ""};
 }
 
 std::string to_string(const Authority& authority)
@@ -478,13 +478,15 @@ std::string value_without_secrets(const FieldLine& field)
 }
 
 // An invalid head has no reliable fields: if it has a word that goes with
-// secrets, all of it is hidden.
+// secrets, all of it is hidden.  Other bytes may stand within the word.
 std::string head_without_secrets(std::string_view head)
 {
-    std::string lower_case{head};
-    std::transform(head.begin(), head.end(), lower_case.begin(), lower);
+    std::string kept;
+    for (const char c : head)
+        if (is_alphanumeric(c) || c == '@')
+            kept += lower(c);
     for (const char* const word : {"authorization", "cookie", "@"})
-        if (lower_case.find(word) != std::string::npos)
+        if (kept.find(word) != std::string::npos)
             return "(not shown, because it may hold credentials)";
     return std::string{head};
 }

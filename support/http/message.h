@@ -129,11 +129,12 @@ std::string to_string(const Authority& authority);  ///< brackets put back
 
 struct HttpTarget {
     Authority authority;  ///< where to connect; port 80 when none is named
-    std::string host_field;  ///< the authority as it was written
+    std::string host_field;  ///< with a port only where one is named
     std::string origin_form;  ///< what the origin server is asked for
 };
 
-/// uri-host [ ":" port ] without user information.  Throws MessageError.
+/// uri-host [ ":" port ] without user information.  The port loses leading
+/// zeros.  Throws MessageError.
 Authority parse_authority(std::string_view text);
 
 /// host:port, both required (RFC 9110 §9.3.6).  Throws MessageError.
