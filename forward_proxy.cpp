@@ -2,6 +2,7 @@
 // request becomes a tunnel (tunnel.cpp), any other request is relayed
 // (http_relay.cpp).
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -55,6 +56,17 @@ try {
     return answer_ourselves(client, *page, exchange);
 }
 
+// Reads the request of a client that is not served.  It may ask for the live
+// page, and has two seconds for it; what else it does, it gets the refusal.
+std::optional<RequestHead> read_request_to_watch(Connection& client,
+    const Options& options, const Failure& refusal, Exchange& exchange)
+try {
+    return read_request(
+        client, std::min<milliseconds>(options.head_timeout, 2s), exchange);
+} catch (const std::exception&) {
+    throw refusal;
+}
+
 // Serves one request, from its head to the end of its response or tunnel.
 // Returns true if the client may send another one.  A client that is not served
 // gets its answer before its request is read.  Only a client above
@@ -66,7 +78,9 @@ bool serve_request(Connection& client, const Options& options,
         && (!refusal || &refusal->kind() == &error::too_many_clients);
     if (refusal && !may_watch)
         throw *refusal;
-    auto request = read_request(client, options.head_timeout, exchange);
+    auto request = refusal
+        ? read_request_to_watch(client, options, *refusal, exchange)
+        : read_request(client, options.head_timeout, exchange);
     if (!request) {
         exchange.ending = "the client closed without a request";
         return false;

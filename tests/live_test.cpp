@@ -444,6 +444,8 @@ TEST_CASE("watchers take no slot of --max-clients", "[live]")
     refused.send(connect_request(origin.authority()));
     CHECK_THAT(refused.read_to_end(), StartsWith("HTTP/1.1 503 "));
     three.read_until("\"kind\":\"failure\"");
+    TestSocket silent = proxy.connect();
+    CHECK_THAT(silent.read_to_end(), StartsWith("HTTP/1.1 503 "));
 }
 
 TEST_CASE("a stop does not wait for watchers", "[live]")
