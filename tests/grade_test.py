@@ -371,6 +371,13 @@ def check_forms():
         assert "the server got nothing" in out, out
         assert len(out) < 5000 and "and so on, 16777216 bytes" in out, (len(out), out[:3000])
 
+    @check("a proxy that takes its time to connect")
+    def _():
+        slow = "import time\n" + RELAY.replace("        server = socket.", "        time.sleep(0.3)\n"
+                                              "        server = socket.")
+        status, out, _ = grade(command(slow), "--only", "GET", "--patience", "5")
+        assert status == 0, out
+
     @check("to wait for a CRLF after a bare LF is no fault")
     def _():
         _, out, _ = grade(command(RELAY), "--only", "bare LF as line end", "--patience", "0.5")

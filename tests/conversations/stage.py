@@ -232,15 +232,16 @@ class Stage:
         clients = [end for end in self.ends if end.name.startswith("client")]
         if not clients or clients[-1].sock.fileno() < 0:
             return ""
-        try:
-            data = clients[-1].sock.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        last = clients[-1]
+        if not select.select([last.sock], [], [], 0)[0]:
             return ""
+        try:
+            data = last.sock.recv(4096, socket.MSG_PEEK)
         except OSError:
             return "does not forward, but resets the connection"
         if not data:
             return "does not forward, but closes the connection"
-        return "does not forward" if status(clients[-1].data + data) >= 400 else ""
+        return "does not forward" if status(last.data + data) >= 400 else ""
 
     def answered(self):
         """What the last client was told instead."""
