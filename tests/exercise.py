@@ -323,7 +323,7 @@ def grade(name):
 
 # For one answer, on a machine that also compiles.  ThreadSanitizer stops the thread in
 # which it found a race for as long as it needs to read the program's symbols.
-PATIENCE = {"plain": 10, "tsan": 30}
+PATIENCE = {"plain": 5, "tsan": 30}
 
 
 def attempt(label, name, change, behaviours, kind="plain"):
