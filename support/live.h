@@ -37,7 +37,7 @@ public:
     static constexpr std::size_t max_queue = 2000;  ///< events of one watcher
     static constexpr std::size_t max_watchers = 50;
     /// Exchanges in a second that are told while no watcher listens.
-    static constexpr int max_unwatched = 100;
+    static constexpr int max_unwatched = 50;
 
     /// The listener of each Trace.  Events that hold a body are left out, and
     /// so are the exchanges of watchers.
