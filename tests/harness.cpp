@@ -244,6 +244,15 @@ std::string first_line(const std::string& head)
     return head.substr(0, head.find("\r\n"));
 }
 
+std::size_t count(const std::string& text, std::string_view part)
+{
+    std::size_t found = 0;
+    for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos;
+         at += part.size())
+        ++found;
+    return found;
+}
+
 std::vector<std::string> field_lines(
     const std::string& head, const std::string& name)
 {

@@ -266,6 +266,10 @@ std::string some_bytes(std::size_t length);
 
 /// The first line of a head.
 std::string first_line(const std::string& head);
+
+/// How often the part is in the text.
+std::size_t count(const std::string& text, std::string_view part);
+
 /// All lines of a head that start with `name:`, in any case, without the CRLF.
 std::vector<std::string> field_lines(
     const std::string& head, const std::string& name);

@@ -120,15 +120,6 @@ private:
     std::string bytes_;
 };
 
-std::size_t count(const std::string& text, const std::string& words)
-{
-    std::size_t found = 0;
-    for (std::size_t at = 0; (at = text.find(words, at)) != std::string::npos;
-         ++at)
-        ++found;
-    return found;
-}
-
 // The number in a line that says how many events were dropped.
 std::size_t dropped(const std::string& text, const std::string& words)
 {

@@ -67,15 +67,6 @@ InUse in_use_when_done(const Proxy& proxy, const InUse& before)
     });
 }
 
-long count(const std::string& text, const std::string& words)
-{
-    long found = 0;
-    for (std::size_t at = 0; (at = text.find(words, at)) != std::string::npos;
-         ++at)
-        ++found;
-    return found;
-}
-
 void get_own_page(const Proxy& proxy)
 {
     TestSocket client = proxy.connect();
@@ -208,7 +199,8 @@ TEST_CASE("without descriptors it waits, says so, and recovers", "[limits]")
     TestSocket later = proxy.connect();
     later.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     CHECK(first_line(later.read_head()) == "HTTP/1.1 200 OK");
-    const long periods = (Clock::now() - start) / std::chrono::seconds{5};
+    const auto periods = static_cast<std::size_t>(
+        (Clock::now() - start) / std::chrono::seconds{5});
     CHECK(count(proxy.child().output(), "accept: ") <= 1 + periods);
 }
 
@@ -297,7 +289,8 @@ TEST_CASE("without threads it says so, and goes on", "[limits][root]")
             == "HTTP/1.1 503 Proxy Out Of Resources");
         proxy.wait_for_log(" 503 ");
     }
-    const auto periods = (Clock::now() - start) / std::chrono::seconds{5};
+    const auto periods = static_cast<std::size_t>(
+        (Clock::now() - start) / std::chrono::seconds{5});
     CHECK(count(proxy.child().output(), "\nforward_proxy: ") <= 2 + periods);
     first.send("/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     CHECK(first_line(first.read_head()) == "HTTP/1.1 200 OK");

@@ -235,35 +235,6 @@ TEST_CASE(
             "C<--P      HTTP/1.1 " + status, "Set-Cookie: (not shown)"});
 }
 
-// The harness reads standard output and standard error: log and trace.
-TEST_CASE("no password of a URL is ever shown", "[trace]")
-{
-    const auto options = GENERATE(
-        values<std::vector<std::string>>({{"--trace", "--log", "text"},
-            {"--trace", "--log", "json"}, {"--trace", "--user", "sam:x"}}));
-    const auto line = GENERATE(as<std::string>{},
-        "GET http://user:hunter2@127.0.0.1:1/ HTTP/1.1",
-        "GET http://user:hunter2@127.0.0.1:1/@home HTTP/1.0",
-        "GET http://user:x/hunter2@127.0.0.1:1/ HTTP/1.1",
-        "GET https://user:hunter2@127.0.0.1:1/ HTTP/1.1",
-        "GET ftp://user:hunter2@127.0.0.1:1/ HTTP/1.1",
-        "GET http:user:hunter2@127.0.0.1/ HTTP/1.1",
-        "GET //user:hunter2@127.0.0.1/ HTTP/1.1",
-        "CONNECT user:hunter2@127.0.0.1:1 HTTP/1.1",
-        "TRACE http://user:hunter2@127.0.0.1:1/ HTTP/1.1");
-    CAPTURE(options, line);
-    Proxy proxy{options};
-    TestSocket client = proxy.connect();
-    client.send(line
-        + "\r\nHost: h\r\nReferer: http://user:hunter2@h/\r\n"
-          "Max-Forwards: 0\r\n\r\n");
-    client.read_to_end();
-    proxy.wait_for_log("total");
-    const std::string output = proxy.child().output();
-    CHECK(output.find("hunter2") == std::string::npos);
-    CHECK_THAT(output, ContainsSubstring("***@127.0.0.1"));
-}
-
 TEST_CASE("each line of a rejected head has a mark", "[trace]")
 {
     Proxy proxy{{"--trace"}};
