@@ -2,17 +2,16 @@
 
 import collections
 import ctypes
-import fcntl
 import glob
 import os
 import random
 import re
+import select
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 
@@ -149,6 +148,7 @@ class Student:
             raise CannotStart("Cannot read the command `%s`: %s" % (command, error)) from error
         self.printed = collections.deque()
         self.count = 0  # of all bytes that were printed
+        self.kept = 0  # of those, the ones in `printed`
         self.lock = threading.Lock()
         self.reports = 0
         try:
@@ -158,6 +158,7 @@ class Student:
                 env={"PYTHONUNBUFFERED": "1", **os.environ, **(environment or {})})
         except OSError as error:
             raise CannotStart("Cannot run %s: %s" % (self.command[0], error.strerror)) from error
+        os.set_blocking(self.process.stdout.fileno(), False)
         self.reader = threading.Thread(target=self.drain, daemon=True)
         self.reader.start()
         try:
@@ -168,26 +169,32 @@ class Student:
 
     def drain(self):
         """Reads what the program prints: a full pipe would stop it."""
-        size = 0
-        while piece := os.read(self.process.stdout.fileno(), 65536):
+        while True:
+            select.select([self.process.stdout], [], [])
             with self.lock:
-                self.printed.append(piece)
-                self.count += len(piece)
-                size += len(piece)
-                while size > KEPT and len(self.printed) > 1:
-                    size -= len(self.printed.popleft())
+                if self.take() == b"":
+                    return
 
-    def unread(self):
-        """Whether it has printed what drain() has not read yet."""
-        size = fcntl.ioctl(self.process.stdout.fileno(), termios.FIONREAD, b"\0\0\0\0")
-        return size != b"\0\0\0\0"
+    def take(self):
+        """Reads once what it has printed, and keeps the end of it; empty at the end of all,
+        None if nothing is there.  Who holds the lock misses nothing that was read."""
+        try:
+            piece = os.read(self.process.stdout.fileno(), 65536)
+        except BlockingIOError:
+            return None
+        self.printed.append(piece)
+        self.count += len(piece)
+        self.kept += len(piece)
+        while self.kept > KEPT and len(self.printed) > 1:
+            self.kept -= len(self.printed.popleft())
+        return piece
 
     def said(self, since=0):
         """The end of what it has printed after the first `since` bytes."""
-        deadline = time.monotonic() + 0.2  # it may print faster than we read
-        while self.reader.is_alive() and self.unread() and time.monotonic() < deadline:
-            time.sleep(0.001)
         with self.lock:
+            for _ in range(16):  # it may print faster than we read
+                if not self.reader.is_alive() or not self.take():
+                    break
             kept = b"".join(self.printed)
             return kept[max(0, len(kept) - self.count + since):].decode("utf-8", "replace")
 
