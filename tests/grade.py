@@ -186,7 +186,10 @@ class Grader:
             wrong = Wrong("sends what cannot be read")
         took = time.monotonic() - began
         stage.close()  # some programs end when a client leaves
-        ended = student.how_it_ended(0.1 if wrong and took < self.options.patience else 0.03)
+        if wrong and took < self.options.patience:
+            ended = student.ends_or_rests(0.1, self.options.patience)
+        else:
+            ended = student.how_it_ended(0.03)
         reports = student.new_reports()
         if (ended or reports) and not wrong:
             wrong = Wrong("does what it should")

@@ -242,6 +242,16 @@ class Student:
             return signal.Signals(-code).name
         return "exit status %d" % code
 
+    def ends_or_rests(self, least, most):
+        """How it ended, empty if it runs on: looks after `least` seconds, but goes on for
+        up to `most` as long as it does something, such as to end or to say why."""
+        deadline = time.monotonic() + most
+        ended, looks = self.how_it_ended(least), 0
+        while not ended and looks < 3 and time.monotonic() < deadline:
+            looks = looks + 1 if self.is_asleep() else 0
+            ended = self.how_it_ended(0.01)
+        return ended
+
     def pids(self):
         """Of the program and of what it has started."""
         everything = processes()
@@ -278,12 +288,12 @@ class Student:
         return total
 
     def is_asleep(self):
-        """Whether no thread runs or waits for a processor."""
+        """Whether no thread runs, or waits for a processor or the disk."""
         for pid in self.pids():
             for task in glob.glob("/proc/%d/task/*/stat" % pid):
                 try:
                     with open(task, encoding="utf-8", errors="replace") as file:
-                        if file.read().rpartition(")")[2].split()[0] == "R":
+                        if file.read().rpartition(")")[2].split()[0] in "RD":
                             return False
                 except OSError:
                     pass  # it has ended
