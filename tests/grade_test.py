@@ -15,6 +15,7 @@ tinyproxy and squid have to be installed (`.ci/need tinyproxy squid`).
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -151,11 +152,26 @@ SCRATCH = tempfile.mkdtemp()
 TELL_PID = "open('%s/pid-%%d' %% os.getpid(), 'w')\n" % SCRATCH
 
 
-def all_gone():
-    """The processes that have told their numbers; two at least."""
-    pids = {int(name[4:]) for name in os.listdir(SCRATCH) if name.startswith("pid-")}
-    assert len(pids) >= 2, pids
-    wait_for(lambda: not pids & set(processes()), 10, "end of all processes")
+def running(words):
+    """The processes whose command line has these words."""
+    found = set()
+    for pid in processes():
+        with contextlib.suppress(OSError):  # it has ended
+            with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as file:
+                found |= {pid} if words in file.read() else set()
+    return found
+
+
+def all_gone(words):
+    """No process of that command is left, whether it has told its number or not."""
+    wait_for(lambda: not running(words), 10, "end of all processes")
+
+
+def told():
+    """How many processes have told their numbers."""
+    return sum(name.startswith("pid-") for name in os.listdir(SCRATCH))
+
+
 LISTEN = "import socket; server = socket.create_server(('127.0.0.1', PORT))\n"
 
 
@@ -178,21 +194,31 @@ def check_misbehaviour():
 
     @check("a program that never listens, ignores SIGTERM, and has children")
     def _():
-        status, _, err = grade(command(
+        student = command(
             "import os, signal, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "os.fork()\n" + TELL_PID + "time.sleep(1000)"), "--start-within", "1")
+            "os.fork()\n" + TELL_PID + "time.sleep(1000)")
+        status, _, err = grade(student, "--start-within", "1")
         assert status == 2 and "does not listen on port" in err, err
-        all_gone()
+        all_gone(os.path.dirname(student.split()[1]))
 
     @check("children that have left the session")
     def _():
-        status, out, _ = grade(command(
-            LISTEN + "import os, time\n"
-            "if os.fork() == 0: os.setsid()\n" + TELL_PID + "time.sleep(1000)"),
-            "--only", "GET", "--patience", "0.2")
+        before = told()
+        student = command(
+            "import os, socket, time\n"
+            "server = socket.socket()\n"
+            "server.bind(('127.0.0.1', PORT))\n"
+            "inside, outside = os.pipe()\n"
+            "child = os.fork() == 0\n"
+            "if child: os.setsid()\n" + TELL_PID +
+            "if child: os.write(outside, b'x')\n"
+            "else: os.read(inside, 1); server.listen()  # when both have told\n"
+            "time.sleep(1000)")
+        status, out, _ = grade(student, "--only", "GET", "--patience", "0.2")
         assert status == 1 and "hangs" in out or "does not forward" in out, out
-        all_gone()
+        assert told() >= before + 2, told()
+        all_gone(os.path.dirname(student.split()[1]))
 
     @check("a program that never answers ends in time")
     def _():
@@ -250,8 +276,10 @@ def check_misbehaviour():
         _, _, err = grade(command(
             "import socket, time; server = socket.create_server(('127.0.0.1', 0))\n"
             "print('mine:', server.getsockname()[1], flush=True); time.sleep(1000)"),
-            "--start-within", "1")
-        port = re.search(r"mine: (\d+)", err)[1]
+            "--start-within", "5")
+        port = re.search(r"mine: (\d+)", err)
+        assert port, err
+        port = port[1]
         assert "does not listen on port" in err and "but on %s." % port in err, err
 
     @check("the port is none that the kernel gives to others")
@@ -279,18 +307,20 @@ def check_misbehaviour():
 
     @check("a grader that is ended ends the program")
     def _():
-        before = set(os.listdir(SCRATCH))
-        grader = subprocess.Popen([sys.executable, ROOT + "/tests/grade.py", command(
+        before = told()
+        student = command(
             LISTEN + "import os, signal, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "os.fork()\n" + TELL_PID + "time.sleep(1000)")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: len([name for name in set(os.listdir(SCRATCH)) - before
-                              if name.startswith("pid-")]) == 2, 20, "two processes")
+            "os.fork()\n" + TELL_PID + "time.sleep(1000)")
+        # One program, which is waited for until the signal comes.
+        grader = subprocess.Popen([sys.executable, ROOT + "/tests/grade.py", "--only", "GET",
+                                   "--patience", "60", student],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: told() >= before + 2, 20, "two processes")
         grader.terminate()
         _, err = grader.communicate(timeout=20)
         assert grader.returncode == 128 + 15 and not err, (grader.returncode, err)
-        all_gone()
+        all_gone(os.path.dirname(student.split()[1]))
 
 
 # --- Points and forms -----------------------------------------------------------
