@@ -65,6 +65,18 @@ def faster_clock(times):
     return {"LD_PRELOAD": built, "FASTER": "%d" % times}
 
 
+def unread(sock):
+    """How many bytes the program of this machine at the other end has not read yet; None
+    if the kernel does not tell.  It tells also of a connection that is not accepted yet."""
+    ports = [sock.getpeername()[1], sock.getsockname()[1]]
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), open("/proc/net/" + name, encoding="ascii") as file:
+            for fields in list(map(str.split, file))[1:]:
+                if [int(field.rpartition(":")[2], 16) for field in fields[1:3]] == ports:
+                    return int(fields[4].partition(":")[2], 16)
+    return None
+
+
 def make_certificate(folder):
     """Writes a key, key.pem, and a certificate of localhost, cert.pem, whose path
     is returned."""

@@ -1,7 +1,6 @@
 """What every proxy does: a request arrives, its response comes back."""
 
 import base64
-import time
 
 from .stage import (GET, OK, POST, behaviour, exchange, faithful, lines, status, want)
 
@@ -23,8 +22,7 @@ PIECES = "TCP keeps bytes, not packets: a head can arrive in any pieces (RFC 929
 @behaviour("a head that arrives in pieces", "basic", PIECES)
 def _(stage):
     client = stage.client()
-    for piece in pieces(stage.fill_in(GET + b"\r\n")):
-        client.send(piece)
+    send_in_pieces(client, stage.fill_in(GET + b"\r\n"))
     server = stage.server()
     want(b"\r\nHost: " in server.head(), "loses some of it")
     server.send(OK)
@@ -36,19 +34,18 @@ def _(stage):
     client = stage.client(GET + b"\r\n")
     server = stage.server()
     server.head()
-    for piece in pieces(OK):
-        server.send(piece)
+    send_in_pieces(server, OK)
     server.finish()
     head = client.head()
     want(status(head) == 200 and lines(head, b"Content-Length") == [b"2"], "loses some of it", head)
     want(client.exactly(2) == b"ok", "changes the body")
 
 
-def pieces(data):
-    """Three, sent so that they arrive one by one."""
+def send_in_pieces(end, data):
+    """Three, each sent when the one before it was read."""
     for piece in (data[:10], data[10:-3], data[-3:]):
-        yield piece
-        time.sleep(0.05)  # nothing tells when the other side has read
+        end.send(piece)
+        end.is_read()
 
 
 @behaviour("HEAD", "basic", "the response to HEAD has no body (RFC 9110 §9.3.2)")

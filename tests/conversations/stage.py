@@ -15,6 +15,8 @@ import struct
 import time
 from typing import Callable
 
+from lib import unread
+
 PATIENCE = 3.0  # seconds, for what should come; a proxy that hangs costs this
 
 
@@ -75,6 +77,15 @@ class End:
                 left = left[self.sock.send(left[:1 << 18]):]
         except OSError:
             pass  # the answer says why
+
+    def is_read(self):
+        """Waits until the program has read what was sent."""
+        try:
+            if unread(self.sock) is None:
+                time.sleep(0.05)  # nothing tells
+            wait_until(lambda: not unread(self.sock), self.patience)
+        except OSError:
+            pass  # it has ended the connection, as the next read tells
 
     def more(self):
         """Reads on; False at any end."""
