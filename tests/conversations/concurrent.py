@@ -58,7 +58,7 @@ def _(stage):
     stage.client(GET + b"\r\n")
     server = stage.server()
     server.head()
-    server.sock.settimeout(0.5)
+    server.patience = 0.5
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + bytes(30000000))
     is_served(stage)
 

@@ -37,13 +37,14 @@ def want(condition, words, got=None):
         raise Wrong(words, got)
 
 
-def readable(socks, seconds):
-    """Those that can be read, as soon as there is one; after that time, none.  Waits ten
-    times a tenth: a machine that stood still meanwhile costs one of these, not all."""
+def readable(socks, seconds, write=()):
+    """Those that can be read, or written, as soon as there is one; after that time, none.
+    Waits ten times a tenth: a machine that stood still meanwhile costs one of these, not
+    all."""
     for _ in range(10):
-        ready = select.select(socks, [], [], seconds / 10)[0]
-        if ready:
-            return ready
+        ready = select.select(socks, write, [], seconds / 10)
+        if ready[0] or ready[1]:
+            return ready[0] + ready[1]
     return []
 
 
@@ -73,9 +74,9 @@ class End:
         self.note("sends", data)
         left = memoryview(data)
         try:
-            while left:
+            while left and readable([], self.patience, [self.sock]):
                 left = left[self.sock.send(left[:1 << 18]):]
-        except OSError:
+        except (OSError, ValueError):  # also of a socket that is closed meanwhile
             pass  # the answer says why
 
     def is_read(self):
