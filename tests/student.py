@@ -1,6 +1,7 @@
 """A student's program under test: started on a port, watched, and ended in any case."""
 
 import collections
+import contextlib
 import ctypes
 import glob
 import os
@@ -305,10 +306,12 @@ class Student:
         for pid in self.pids():
             try:
                 threads += len(os.listdir("/proc/%d/task" % pid))
-                for name in os.listdir("/proc/%d/fd" % pid):
-                    sockets += os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("socket:")
+                names = os.listdir("/proc/%d/fd" % pid)
             except OSError:
-                pass  # it has ended, or has closed that one
+                continue  # it has ended
+            for name in names:
+                with contextlib.suppress(OSError):  # it has closed that one
+                    sockets += os.readlink("/proc/%d/fd/%s" % (pid, name)).startswith("socket:")
         return sockets, threads
 
     def sockets(self):
