@@ -65,7 +65,7 @@ def _(stage):
     answer(stage, b"/1")
     head = client.head()
     client.exactly(2)
-    client.patience = 0.5
+    client.patience = stage.patience / 5
     try:
         closes = not client.more()
     except Wrong:
