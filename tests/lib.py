@@ -389,9 +389,11 @@ class Peer:
         self.flood_at = 0  # where the next byte of it is
         self.sent = 0
         self.moved = time.monotonic()  # when bytes last moved
+        self.began = self.moved  # when it last began to send()
 
     def send(self, data):
         """Sends `data`, which must fit into the socket's buffer."""
+        self.began = time.monotonic()
         try:
             n = self.sock.send(data)
         except OSError:
