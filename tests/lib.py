@@ -151,13 +151,24 @@ class Proxy:
                 count += os.readlink(os.path.join(folder, name)).startswith("socket:")
         return count
 
+    def thread_states(self):
+        """A letter for each thread: "R" if it has, or waits for, a processor."""
+        states = ""
+        for thread in os.listdir("/proc/%d/task" % self.pid):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open("/proc/%d/task/%s/stat" % (self.pid, thread), encoding="ascii") as file:
+                    states += file.read().rsplit(")", 1)[1].split()[0]
+        return states
+
     def settled(self):
-        """in_use(), once there is no connection and nothing has changed for 0.1 s."""
+        """in_use(), once there is no connection, nothing has changed for 0.1 s, and no
+        thread is about to end and waits for a processor."""
         seen = []
 
         def same():
             seen.append(self.sockets() == 1 and self.in_use())
-            return len(seen) > 10 and len(set(seen[-10:])) == 1 and seen[-1]
+            return len(seen) > 10 and len(set(seen[-10:])) == 1 \
+                and not set(self.thread_states()) & set("RD") and seen[-1]
         return wait_for(same, 30, "constant number of threads and descriptors")
 
     def cpu_seconds(self):

@@ -11,7 +11,6 @@ Nothing is awaited for longer than DEADLINE.
 import concurrent.futures
 import contextlib
 import functools
-import os
 import signal
 import socket
 import struct
@@ -67,13 +66,7 @@ class Proxy(lib.Proxy):
     def is_runnable(self):
         """Whether a thread has, or waits for, a processor: one that spins always
         does, also on a machine too busy to give it much time."""
-        folder = "/proc/%d/task" % self.pid
-        for thread in os.listdir(folder):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                with open("%s/%s/stat" % (folder, thread), encoding="ascii") as file:
-                    if file.read().rsplit(")", 1)[1].split()[0] == "R":
-                        return True
-        return False
+        return "R" in self.thread_states()
 
     def check_rests(self):
         """That a second of waiting costs no CPU."""
