@@ -208,7 +208,7 @@ def the_limit_for_a_response_head_begins_with_its_first_byte():
     with exchange("--head-timeout", "1") as e:
         time.sleep(1.5)  # the server thinks for longer than that
         e.server.sendall(PART)
-        time.sleep(0.2)
+        lib.wait_for(lambda: not lib.unread(e.server), DEADLINE, "look at the part")
         e.server.sendall(b"ngth: 2\r\n\r\nok")
         expect(status_of(e.client), "200 OK")
         expect(e.client.recv(2), b"ok")
@@ -256,7 +256,7 @@ NO_ANSWER, NO_BODY = "504 Server Sent No Answer", "408 Request Body Timeout"
       ("neither side waits", "Content-Length: 5\r\n", "1.1", b"", b"", NO_BODY))
 def silence_before_the_request_body_is_told_of_whose_turn_it_is(
         _, fields, version, from_server, from_client, status):
-    with exchange("--idle-timeout", "0.5", method="POST", fields=fields,
+    with exchange("--idle-timeout", "2", method="POST", fields=fields,
                   version=version) as e:
         e.server.sendall(from_server)
         e.client.sendall(from_client)
@@ -431,6 +431,11 @@ def silence(e):
     e.proxy.wait_for_log("timed out")
 
 
+def limit(end):
+    """Short only where it is what ends the response."""
+    return ("--idle-timeout", "2" if end is silence else "60")
+
+
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDS = [(sigterm,), (sigkill,), (reset_by_the_server,), (silence,)]
@@ -438,7 +443,7 @@ ENDS = [(sigterm,), (sigkill,), (reset_by_the_server,), (silence,)]
 
 @case(*ENDS)
 def a_body_cut_short_ends_in_a_reset(end):
-    with exchange("--idle-timeout", "1") as e:
+    with exchange(*limit(end)) as e:
         e.server.sendall(UNTIL_CLOSE + b"the first half")
         expect(status_of(e.client), "200 OK")
         expect(read_until(e.client, b"the first half"), "the first half")
@@ -448,7 +453,7 @@ def a_body_cut_short_ends_in_a_reset(end):
 
 @case(*ENDS)
 def a_body_that_has_not_begun_ends_in_a_reset(end):
-    with exchange("--idle-timeout", "1") as e:
+    with exchange(*limit(end)) as e:
         e.server.sendall(UNTIL_CLOSE)
         expect(status_of(e.client), "200 OK")
         end(e)
@@ -457,7 +462,7 @@ def a_body_that_has_not_begun_ends_in_a_reset(end):
 
 @case(*ENDS)
 def chunks_cut_short_for_an_old_client_end_in_a_reset(end):
-    with exchange("--idle-timeout", "1", version="1.0") as e:
+    with exchange(*limit(end), version="1.0") as e:
         e.server.sendall(CHUNKED + b"5\r\nhello\r\n")
         expect(status_of(e.client), "200 OK")
         expect(read_until(e.client, b"hello"), "hello")
@@ -467,7 +472,7 @@ def chunks_cut_short_for_an_old_client_end_in_a_reset(end):
 
 @case((sigterm,), (sigkill,), (silence,))
 def a_body_that_the_client_does_not_read_ends_in_a_reset(end):
-    with exchange("--idle-timeout", "1") as e:
+    with exchange(*limit(end)) as e:
         e.server.sendall(UNTIL_CLOSE)
         Flood(e.server).wait_until_blocked()
         end(e)
