@@ -235,8 +235,9 @@ class Origin:
         elif number in self.clean and (names.count(b"host") != 1 or names.count(b"via") < 1 or any(
                 name.lower() in names for name in HOP_BY_HOP)):
             self.violations.append("the server got: %r" % lines)
-        self.via += [line[5:] for line in lines if re.match(rb"Via: 1.1 forward_proxy-\w+$", line)]
-        del self.via[:-10]
+        # A new list each time: a client may be choosing from the old one.
+        self.via = (self.via + [line[5:] for line in lines if re.match(
+            rb"Via: 1.1 forward_proxy-\w+$", line)])[-10:]
         if b"content-length" in names and b"transfer-encoding" in names:
             self.violations.append("framed twice: %r" % lines)
         self.seen.add(number)
