@@ -106,8 +106,12 @@ class Programs:
         self.folder = os.path.join(ROOT, "build", "origin")
         self.running = []
         self.start([PLAIN, *arguments], self.said)
-        self.start([sys.executable, ROOT + "/notes/origin.py"], subprocess.DEVNULL)
-        wait_for(lambda: all(map(is_listening, (3128, 8080, 8445))), 20, "proxy or origin")
+        self.origin_said = tempfile.TemporaryFile()
+        self.start([sys.executable, ROOT + "/notes/origin.py"], self.origin_said)
+        wait_for(lambda: is_listening(3128), 20, "proxy")
+        # It listens before it has a certificate.
+        wait_for(lambda: b"origin server ready" in os.pread(self.origin_said.fileno(), 1000, 0),
+                 30, "origin server that is ready")
 
     def start(self, command, output):
         self.running.append(subprocess.Popen(
@@ -126,6 +130,7 @@ class Programs:
     def close(self):
         self.stop()
         self.said.close()
+        self.origin_said.close()
 
 
 def check_commands(path):
