@@ -111,12 +111,13 @@ class World:
                   m => [m.tagName, m.getAttribute('class') || '', m.textContent]);
             return null;""", role, text, selector, what="%s %r in the drawing" % (role, text))
 
-    def listed(self, text):
-        """Waits for an entry of the list; its class."""
-        return self.until("""
+    def listed(self, text, as_class=None):
+        """Waits for an entry of the list, with that class if one is named."""
+        self.until("""
             for (const n of document.querySelectorAll('#list [role=option]'))
-              if (n.textContent.includes(arguments[0])) return [n.className];
-            return null;""", text, what="%r in the list" % text)[0]
+              if (n.textContent.includes(arguments[0]))
+                return arguments[1] === null || n.className === arguments[1];
+            return false;""", text, as_class, what="%r in the list, of class %r" % (text, as_class))
 
     def labels(self):
         return self.browser.run("return [...document.querySelectorAll('#stage [aria-label]')]"
@@ -165,7 +166,7 @@ def relay(world):
     want(any(part[1] == "proxy" and part[2].startswith("Via: 1.1") for part in changes), changes)
     want(any("RFC 9110 §7.6.1" in part[2] for part in changes), "no reason in %r" % changes)
     want(any("RFC 9110 §7.6.3" in part[2] for part in changes), "no reason in %r" % changes)
-    want(world.listed("GET http://127.0.0.1:8080/a?x=1") == "", "it did not fail")
+    world.listed("GET http://127.0.0.1:8080/a?x=1", "")  # it did not fail
     world.listed("200 · relayed")
     world.shot("relay")
     world.browser.run("document.getElementById('main').scrollTop = 0")
@@ -217,8 +218,8 @@ def tunnel(world):
     want(any(re.fullmatch(r"17 03 03( [0-9a-f]{2}){6} …", part[2]) for part in sealed), sealed)
     world.drawn("img", "FIN: the")
     for lane in ("client → server", "server → client"):
-        want(any(re.fullmatch(lane + r": [\d,]+ B · closed by FIN", label)
-                 for label in world.labels()), "no lane %s in %r" % (lane, world.labels()))
+        lib.wait_for(lambda lane=lane: any(re.fullmatch(lane + r": [\d,]+ B · closed by FIN", label)
+                                           for label in world.labels()), WAIT, "closed lane " + lane)
     world.shot("tunnel")
     world.browser.run("document.getElementById('main').scrollTop = 0")
     world.shot("tunnel-top")
@@ -270,7 +271,7 @@ def bulk(world):
          "https://localhost:%d/" % server.port])
     world.drawn("img", "bulk · server to client · 1,0")
     world.drawn("img", "server → client: 1,0")
-    want(world.listed("tunnel open · ") == "open", "an open tunnel has its own edge")
+    world.listed("tunnel open · ", "open")  # it has its own edge
     go_on.set()
     world.drawn("img", "bulk · server to client · 8,0")
     parts = world.drawn("img", "bulk · server to client", "rect")
@@ -330,7 +331,7 @@ def reset(world):
     want(dash not in ("none", ""), "the badge is not dashed: " + dash)
     cross = world.drawn("img", "failed: proxy – server", "path")
     want("cross" in classes(cross), cross)
-    want(world.listed("INFERRED: reset right after") == "failed", "the entry is red")
+    world.listed("INFERRED: reset right after", "failed")  # which is red
     world.shot("reset")
     # One in the middle of a relayed body:
     def cut(peer):
@@ -342,7 +343,7 @@ def reset(world):
     world.drawn("button", "GET http://%s/cut" % server.authority)
     parts = world.drawn("img", "RST from the server")
     want(any(part[0] == "polyline" for part in parts), parts)
-    want(world.listed("/cut") == "failed", "the entry of a body that was cut is red")
+    world.listed("/cut", "failed")
     world.shot("cut")
     server.close()
     # One by the client, in a tunnel without TLS:
@@ -364,7 +365,7 @@ def certificate(world):
     want(classes(badge) == "seen", badge)
     world.drawn("button", "alert unknown_ca (48)")
     world.drawn("img", "failed: proxy – client", "path")
-    want(world.listed("SEEN: the client refused") == "failed", "the entry is red")
+    world.listed("SEEN: the client refused", "failed")
     world.shot("certificate")
 
 
@@ -385,7 +386,7 @@ def failure(world):
     want(len(words) == 4 and words[2] == "*", "words of the command: %r" % words)
     cross = world.drawn("img", "failed: proxy – server", "path")
     want("cross" in classes(cross), cross)
-    want(world.listed("502 Connection Refused") == "failed", "the entry is red")
+    world.listed("502 Connection Refused", "failed")
     world.shot("failure")
     client = socket.create_connection(("127.0.0.1", world.proxy.port), timeout=WAIT)
     client.sendall(b"nonsense\r\n\r\n")
@@ -709,10 +710,11 @@ def late_and_skipped(world):
     server = Server(lambda peer: peer.recv(100))
     client = world.connect(server.authority)
     read_head(client)
-    get_many(world, Server(answer), 100)[0][-1].join(WAIT)
+    for worker in get_many(world, Server(answer), 100)[0]:
+        worker.join(WAIT)
     world.browser.open(world.url)
     world.listed("CONNECT " + server.authority)
-    want(world.browser.run("return connections.size") > 20, "no history")
+    world.until("return connections.size > 20", what="history")
     number = world.browser.run("return Math.min(...connections.keys())")
     want(world.browser.run("return connections.get(arguments[0]).info.target", number)
          == server.authority, "the oldest is the tunnel that is open")
