@@ -175,7 +175,7 @@ def relay(world):
 
 def second_hop(world):
     """Dashed while connecting, solid when connected: a server whose queue is full."""
-    world.start()
+    world.start("--connect-timeout", "60")  # Linux tries again after 1, 3, 7 and 15 s
     server = socket.socket()
     server.bind(("127.0.0.1", 0))
     server.listen(0)
