@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "brief_limits.h"
 #include "catch.h"
 #include "harness.h"
 
@@ -149,17 +150,18 @@ void act(Stage& stage, const std::string& who, const std::string& phase)
         stage.server.reset();
 }
 
-// The proxy that makes the ending possible.
+// The proxy that makes the ending possible.  `limit` is that of a timeout.
 std::unique_ptr<Proxy> start_proxy(
-    const std::string& who, const std::string& phase)
+    const std::string& who, const std::string& phase, milliseconds limit)
 {
+    const std::string time = seconds(limit);
     Options options;
     std::vector<std::string> wrapper;
     if (who == "timeout" && phase == "in the response head")
-        options = {"--head-timeout", "0.3"};
+        options = {"--head-timeout", time};
     else if (who == "timeout")
-        options = {"--head-timeout", "0.3", "--idle-timeout", "0.3",
-            "--connect-timeout", "0.3"};
+        options = {"--head-timeout", time, "--idle-timeout", time,
+            "--connect-timeout", time};
     else if (phase == "connecting")
         options = {"--connect-timeout", "60"};
     if (who == "limit" && phase == "before the head")
@@ -216,25 +218,40 @@ struct Cell {
     std::string words;
 };
 
+std::unique_ptr<Stage> begin(
+    const std::string& who, const Phase& phase, milliseconds limit)
+{
+    auto stage = std::make_unique<Stage>();
+    stage->proxy = start_proxy(who, phase.name, limit);
+    if (who == "limit" && phase.name == "before the head") {
+        stage->others.push_back(stage->proxy->connect());
+        stage->others.back().send("GET http://h/ HTTP/1.1\r\n");
+    }
+    stage->client = stage->proxy->connect();
+    return stage;
+}
+
 std::string bring_about(
     const std::string& who, const Phase& phase, const Cell& expected)
 {
-    Stage stage;
-    stage.proxy = start_proxy(who, phase.name);
-    if (who == "limit" && phase.name == "before the head") {
-        stage.others.push_back(stage.proxy->connect());
-        stage.others.back().send("GET http://h/ HTTP/1.1\r\n");
-    }
+    const auto reach = [&](milliseconds limit) {
+        auto stage = begin(who, phase, limit);
+        if (who != "timeout")
+            wait_until_accepted(*stage->proxy);
+        phase.reach(*stage);
+        return stage;
+    };
+    constexpr milliseconds limit{300};
     if (who == "server RST" && phase.name == "connecting") {
-        stage.client = stage.proxy->connect();
+        const auto stage = begin(who, phase, limit);
         const ReservedPort unused;
-        stage.client->send(
+        stage->client->send(
             "GET " + unused.url() + " HTTP/1.1\r\nHost: h\r\n\r\n");
-        return what_is_seen(*stage.client);
+        return what_is_seen(*stage->client);
     }
-    stage.client = stage.proxy->connect();
-    wait_until_accepted(*stage.proxy);
-    phase.reach(stage);
+    const auto reached
+        = who == "timeout" ? within_limit(limit, reach) : reach(limit);
+    Stage& stage = *reached;
     act(stage, who, phase.name);
     std::string seen = "RST";
     if (expected.seen == "goes on")
