@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "brief_limits.h"
 #include "catch.h"
 #include "harness.h"
 #include "proc.h"
@@ -118,12 +119,22 @@ TEST_CASE_METHOD(Tunnel, "a FIN is passed on, and the other direction goes on",
 TEST_CASE("after one side has finished, silence ends the tunnel",
     "[tunnel][half-close]")
 {
-    Proxy proxy{{"--idle-timeout", "0.3"}};
-    Tunnel tunnel{proxy};
-    tunnel.client.finish_sending();
-    CHECK(tunnel.server.is_at_end());
-    CHECK(tunnel.client.is_at_end());
-    proxy.wait_for_log("client finished first");
+    struct HalfClosed {
+        explicit HalfClosed(milliseconds limit)
+            : proxy{{"--idle-timeout", seconds(limit)}}
+        {
+            tunnel.client.finish_sending();
+            server_is_at_end = tunnel.server.is_at_end();
+        }
+        Proxy proxy;
+        Tunnel tunnel{proxy};
+        bool server_is_at_end = false;
+    };
+    const auto half_closed = within_limit(milliseconds{300},
+        [](milliseconds limit) { return std::make_unique<HalfClosed>(limit); });
+    CHECK(half_closed->server_is_at_end);
+    CHECK(half_closed->tunnel.client.is_at_end());
+    half_closed->proxy.wait_for_log("client finished first");
 }
 
 TEST_CASE("a reset of one side ends the tunnel for both", "[tunnel]")
@@ -160,25 +171,49 @@ TEST_CASE("a client that is gone before the 200 leaves no tunnel", "[tunnel]")
     CHECK_THAT(proxy.wait_for_log(address), ContainsSubstring(" 200 "));
 }
 
+namespace {
+
+// The server sends for three times the limit, and then the client.  False if
+// this test has paused for as long as the limit: that ends a tunnel rightly.
+bool traffic_keeps_open(milliseconds limit)
+{
+    Proxy proxy{{"--idle-timeout", seconds(limit)}};
+    auto last = Clock::now();  // no byte has moved later
+    const auto has_paused = [&] { return Clock::now() - last >= limit; };
+    try {
+        Tunnel tunnel{proxy};
+        for (const auto end = last + 3 * limit; Clock::now() < end;) {
+            const auto now = Clock::now();
+            tunnel.server.send("x");
+            tunnel.client.read_exactly(1);
+            if (has_paused())
+                return false;
+            last = now;
+            std::this_thread::sleep_for(limit / 8);  // this is the traffic
+        }
+        tunnel.client.send("y");
+        CHECK(tunnel.server.read_exactly(1) == "y");
+        return true;
+    } catch (const std::exception&) {
+        if (has_paused())
+            return false;
+        throw;
+    }
+}
+
+}  // namespace
+
 // The idle time is that of both directions together.
 TEST_CASE("traffic in one direction keeps the tunnel open", "[tunnel]")
 {
-    Proxy proxy{{"--idle-timeout", "0.4"}};
-    Tunnel tunnel{proxy};
-    const auto start = Clock::now();
-    while (Clock::now() - start < milliseconds{1200}) {
-        tunnel.server.send("x");
-        tunnel.client.read_exactly(1);
-        std::this_thread::sleep_for(milliseconds{50});  // this is the traffic
-    }
-    tunnel.client.send("y");
-    CHECK(tunnel.server.read_exactly(1) == "y");
+    for (milliseconds limit{400}; !traffic_keeps_open(limit); limit *= 2)
+        REQUIRE(limit < test_deadline / 2);
 }
 
 // It would hold two threads and two sockets for ever.
 TEST_CASE("a client that never reads is given up", "[tunnel]")
 {
-    Proxy proxy{{"--idle-timeout", "0.8"}};
+    Proxy proxy{{"--idle-timeout", "4"}};
     Tunnel tunnel{proxy};
     const std::string much = some_bytes(1'000'000);
     CHECK_THROWS([&] {
