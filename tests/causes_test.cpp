@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "brief_limits.h"
 #include "catch.h"
 #include "harness.h"
 #include "support/http/error.h"
@@ -109,8 +110,8 @@ std::vector<Row> plain_rows()
         {error::server_closed, {}, {""}, close_after_head},
         {error::server_reset, {}, {""}, reset_after_head},
         {error::server_timeout, {"--idle-timeout", "0.3"}, {""}, say_nothing},
-        {error::response_head_timeout, {"--head-timeout", "0.3"}, {""},
-            begin_to_answer},
+        {error::response_head_timeout, {"--head-timeout", "3"}, {""},
+            begin_to_answer},  // a limit for curl's request, too
         {error::malformed_response, {}, {""}, answer_nonsense},
         {error::interim_flood, {}, {""}, announce_for_ever},
     };
@@ -239,23 +240,23 @@ TEST_CASE("curl shows that it asked the proxy for the proxy", "[causes]")
 TEST_CASE("what curl cannot send is told as well", "[causes]")
 {
     Proxy proxy{{"--head-timeout", "0.3"}};
-    TestSocket client = proxy.connect();
+    std::string bytes;
     std::string status;
     SECTION("another version")
     {
-        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        bytes = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         status = "HTTP/1.1 505 HTTP Version Not Supported";
     }
     SECTION("a TLS hello")
     {
-        client.send(
-            std::string("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", 10));
+        bytes = {"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03", 10};
         status = "HTTP/1.1 400 TLS Sent To The Plain Port";
     }
     SECTION("half a head")
     {
-        client.send("GET http://h/ HT");
+        bytes = "GET http://h/ HT";
         status = "HTTP/1.1 408 Request Head Timeout";
     }
+    TestSocket client = connect_and_send(proxy, bytes);
     CHECK(first_line(client.read_head()) == status);
 }

@@ -3,13 +3,14 @@
 
 #include <atomic>
 
+#include "brief_limits.h"
 #include "catch.h"
 #include "relay.h"
 
 TEST_CASE("a head that does not become complete is a 408", "[limits]")
 {
     Proxy proxy{{"--head-timeout", "0.2"}};
-    TestSocket client = proxy.connect();
+    TestSocket client = connect_and_send(proxy, "x");
     std::atomic<bool> stop{false};
     // A byte now and then: each read succeeds, the total is what counts.
     Background drip{[&] {

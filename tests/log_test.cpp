@@ -3,6 +3,7 @@
 #include <set>
 #include <sstream>
 
+#include "brief_limits.h"
 #include "catch.h"
 #include "json.h"
 #include "relay.h"
@@ -142,48 +143,51 @@ std::vector<Refused> refused_heads()
         {start + "no colon\r\n\r\n", false, "400", "up=45 "}};
 }
 
-struct ImpatientRelay : Relay {
-    ImpatientRelay() : Relay{impatient_proxy()} { }
+// Only the head that is to be ended by the limit has a short one.
+Proxy& proxy_for(const Refused& head)
+{
+    static Proxy impatient{{"--head-timeout", "0.2"}};
+    return head.status == "408" ? impatient : default_proxy();
+}
 
-    static Proxy& impatient_proxy()
-    {
-        static Proxy proxy{{"--head-timeout", "0.2"}};
-        return proxy;
-    }
-    void check_refused(const Refused& head, const std::string& number)
-    {
-        client.send(head.bytes);
-        if (head.fin)
-            client.finish_sending();
-        CHECK_THAT(status_line(), StartsWith("HTTP/1.1 " + head.status));
-        client.read_to_end();
-        const std::string line = log_line();
-        CHECK_THAT(line,
-            ContainsSubstring(number)
-                && ContainsSubstring(" - - " + head.status + " ")
-                && ContainsSubstring(head.up));
-        const std::size_t up = std::stoul(line.substr(line.find("up=") + 3));
-        CHECK(up > 0);
-        CHECK(up <= head.bytes.size());
-    }
-};
+// Its bytes have been sent.
+void check_refused(Relay& relay, const Refused& head, const std::string& number)
+{
+    if (head.fin)
+        relay.client.finish_sending();
+    CHECK_THAT(relay.status_line(), StartsWith("HTTP/1.1 " + head.status));
+    relay.client.read_to_end();
+    const std::string line = relay.log_line();
+    CHECK_THAT(line,
+        ContainsSubstring(number)
+            && ContainsSubstring(" - - " + head.status + " ")
+            && ContainsSubstring(head.up));
+    const std::size_t up = std::stoul(line.substr(line.find("up=") + 3));
+    CHECK(up > 0);
+    CHECK(up <= head.bytes.size());
+}
 
 }  // namespace
 
-TEST_CASE_METHOD(
-    ImpatientRelay, "a refused head is in the log, with its bytes", "[log]")
+TEST_CASE("a refused head is in the log, with its bytes", "[log]")
 {
     const Refused head = GENERATE(from_range(refused_heads()));
     CAPTURE(head.status, head.bytes.substr(0, 40));
+    Proxy& proxy = proxy_for(head);
+    Relay relay{proxy};
     SECTION("of a first request")
     {
-        check_refused(head, ".1 ");
+        relay.client = connect_and_send(proxy, head.bytes);
+        check_refused(relay, head, ".1 ");
     }
     SECTION("of a second")
     {
-        exchange(client, origin);
-        log_line();
-        check_refused(head, ".2 ");
+        relay.client = connect_and_send(proxy, relay.get());
+        relay.accept().send(ok);
+        relay.client.read_until("\r\n\r\nok");
+        relay.log_line();
+        relay.client.send(head.bytes);
+        check_refused(relay, head, ".2 ");
     }
 }
 
