@@ -31,11 +31,10 @@ std::string closed_port()
 // A dial, and what it tells of.
 struct Dialled : DialObserver {
     Dialled(const std::string& host, const std::string& port,
-        milliseconds timeout = test_deadline, bool allowed = true,
-        const Socket* client = nullptr)
+        milliseconds timeout = test_deadline, bool allowed = true)
         : may_connect{allowed}
     {
-        server = dial(host, port, timeout, *this, client);
+        server = dial(host, port, timeout, *this);
     }
     void resolved(const AddressList& addresses) override
     {
@@ -50,12 +49,10 @@ struct Dialled : DialObserver {
     {
         failures.emplace_back(address, error);
     }
-    void client_finished() override { ++fins; }
 
     bool may_connect;
     std::vector<std::string> told;
     std::vector<std::pair<std::string, int>> failures;
-    int fins = 0;
     std::optional<NamedSocket> server;
 };
 
@@ -209,12 +206,24 @@ TEST_CASE("a client that leaves ends the dialling", "[dial]")
 
 TEST_CASE("a client's FIN is told once, and ends nothing", "[dial]")
 {
-    const BlackHole hole;
+    struct CountFins : DialObserver {
+        void client_finished() override { ++fins; }
+        std::atomic<int> fins{0};
+    };
+    BlackHole hole;
     const auto [client, far_client] = tcp_pair();
     far_client.shutdown_write();
-    const Dialled dialled{"127.0.0.1", hole.port(), 400ms, true, &client};
-    CHECK(dialled.failures.size() == 1);
-    CHECK(dialled.fins == 1);
+    std::optional<NamedSocket> server;
+    CountFins observer;
+    Blocked dialling{[&, &here = client] {
+        server = dial("127.0.0.1", hole.port(), test_deadline, observer, &here);
+    }};
+    CHECK(becomes_true([&] { return observer.fins > 0; }));
+    REQUIRE(dialling.is_asleep());
+    hole.make_room();
+    dialling.join();
+    CHECK(server);
+    CHECK(observer.fins == 1);
 }
 
 TEST_CASE("without descriptors the limit is what an address fails by", "[dial]")
