@@ -22,12 +22,6 @@ std::string port_of(const NamedSocket& listener)
     return parse_authority_form(listener.address).port;
 }
 
-// A port that was free a moment ago.
-std::string closed_port()
-{
-    return port_of(listen_on("127.0.0.1", "0"));
-}
-
 // A dial, and what it tells of.
 struct Dialled : DialObserver {
     Dialled(const std::string& host, const std::string& port,
@@ -136,7 +130,8 @@ TEST_CASE("a dial tells of each step", "[dial]")
 TEST_CASE("every address is tried, and told why it was not reached", "[dial]")
 {
     const std::string host = GENERATE("127.0.0.1", "localhost");
-    const std::string port = closed_port();
+    const ReservedPort unused;
+    const std::string port = unused.port();
     const auto addresses = addresses_of(host, port);
     const Dialled dialled{host, port};
     REQUIRE_FALSE(dialled.server);
@@ -228,10 +223,10 @@ TEST_CASE("a client's FIN is told once, and ends nothing", "[dial]")
 
 TEST_CASE("without descriptors the limit is what an address fails by", "[dial]")
 {
-    const std::string port = closed_port();
+    const ReservedPort unused;
     const auto dialled = [&] {
         const NoDescriptors none;
-        return Dialled{"127.0.0.1", port};
+        return Dialled{"127.0.0.1", unused.port()};
     }();
     REQUIRE(dialled.failures.size() == 1);
     CHECK(dialled.failures[0].second == EMFILE);
