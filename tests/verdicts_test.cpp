@@ -2,6 +2,8 @@
 // of it, each brought about with a real client or a real server.  "Seen" is
 // what passed in clear, and "inferred" the rest.
 
+#include <signal.h>
+
 #include <cerrno>
 
 #include "catch.h"
@@ -21,12 +23,9 @@ Arguments curl(const Proxy& proxy, const Arguments& arguments)
     return command;
 }
 
-// Everything that the proxy says while curl runs.  The last step of the trace
-// and the last field of the log are the same.
-std::string verdict_on(const Arguments& arguments)
+// The last step of the trace and the last field of the log are the same.
+std::string verdict_of(Proxy& proxy)
 {
-    Proxy proxy{{"--trace"}};
-    run(curl(proxy, arguments));
     const std::string line = proxy.wait_for_log(" total=");
     const std::string story = proxy.child().output();
     const std::size_t arrow = line.find(" -> ");
@@ -39,6 +38,14 @@ std::string verdict_on(const Arguments& arguments)
         story, ContainsSubstring("P      verdict, " + verdict.substr(0, 45)));
     CHECK(story.find("verdict, ") > story.find("P      ended: "));
     return verdict;
+}
+
+// Of everything that the proxy says while curl runs.
+std::string verdict_on(const Arguments& arguments)
+{
+    Proxy proxy{{"--trace"}};
+    run(curl(proxy, arguments));
+    return verdict_of(proxy);
 }
 
 // What a proxy says of a tunnel through which those bytes pass: the client's
@@ -63,21 +70,25 @@ std::string verdict_on_replay(const std::vector<std::string>& flights)
     return arrow == std::string::npos ? "" : line.substr(arrow + 4);
 }
 
+// The whole of it: a close over unread bytes would be a reset.
+void read_hello(TestSocket& client)
+{
+    const std::string header = client.read_exactly(5);  // RFC 8446 §5.1
+    client.read_exactly(static_cast<unsigned char>(header[3]) * 256U
+        + static_cast<unsigned char>(header[4]));
+}
+
 // An origin server that reads the hello, and then does that.
-template <typename Then>
-std::string verdict_on_server_that(Then then, Arguments options = {})
+template <typename Then> std::string verdict_on_server_that(Then then)
 {
     const Origin origin;
     Background server{[&] {
         TestSocket socket = origin.accept();
-        // The whole hello: a close over unread bytes would be a reset.
-        const std::string header = socket.read_exactly(5);  // RFC 8446 §5.1
-        socket.read_exactly(static_cast<unsigned char>(header[3]) * 256U
-            + static_cast<unsigned char>(header[4]));
+        read_hello(socket);
         then(socket);
     }};
-    options.push_back("https://localhost:" + origin.port() + "/");
-    const std::string verdict = verdict_on(options);
+    const std::string verdict
+        = verdict_on({"https://localhost:" + origin.port() + "/"});
     server.join();
     return verdict;
 }
@@ -210,8 +221,16 @@ TEST_CASE("so is a close, and silence", "[verdict]")
     CHECK_THAT(verdict_on_server_that([](TestSocket&) {}),
         StartsWith("inferred: closed right after the ClientHello: typical"));
 
-    CHECK_THAT(verdict_on_server_that(
-                   [](TestSocket& s) { s.read_to_end(); }, {"--max-time", "1"}),
+    Proxy proxy{{"--trace"}};
+    {
+        const Origin origin;
+        Child client{curl(proxy, {"https://localhost:" + origin.port() + "/"})};
+        TestSocket server = origin.accept();
+        read_hello(server);
+        client.signal(SIGTERM);  // as after a time that is too long for it
+        server.read_to_end();
+    }
+    CHECK_THAT(verdict_of(proxy),
         StartsWith("inferred: no answer to the ClientHello: typical"));
 }
 
