@@ -149,7 +149,7 @@ void make_requests(const RedirectedProxy& proxy, int n)
 
 // --- A reader who pauses ----------------------------------------------------
 
-TEST_CASE("a reader who pauses stops no client and no stop", "[output]")
+TEST_CASE("a reader who pauses stops no client and no stop", "[output][alone]")
 {
     const auto redirections = GENERATE(as<std::string>{}, ">$READER 2>&1",
         ">$READER 2>/dev/null", "2>$READER >/dev/null");
