@@ -313,7 +313,7 @@ TEST_CASE("shutdown wakes a thread that waits for clients", "[dial]")
     CHECK(time_of([&] {
         listener.socket.shutdown_both();
         acceptor.join();
-    }) < 5s);
+    }) < test_deadline);
     CHECK(threw);
 }
 
