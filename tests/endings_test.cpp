@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <sstream>
@@ -212,6 +214,26 @@ void wait_until_accepted(const Proxy& proxy)
     }
 }
 
+// What the proxy has not read yet would make its end a reset.
+void wait_until_read(const Proxy& proxy, const TestSocket& client)
+{
+    const auto in_table = [](const std::string& address) {
+        std::array<char, 16> text{};
+        std::snprintf(text.data(), text.size(), "0100007F:%04X ",
+            std::stoi(address.substr(address.rfind(':') + 1)));
+        return std::string{text.data()};
+    };
+    const std::string ends
+        = in_table(proxy.authority()) + in_table(client.address());
+    REQUIRE(
+        becomes_true([&] {  // "ENDS 01 00000000:00000000", sent and received
+            const std::string table = read_file("/proc/net/tcp");
+            const std::size_t at = table.find(ends);
+            return at != std::string::npos
+                && table.substr(at + ends.size() + 12, 8) == "00000000";
+        }));
+}
+
 // A cell: "`408` words of the log".
 struct Cell {
     std::string seen;
@@ -252,6 +274,8 @@ std::string bring_about(
     const auto reached
         = who == "timeout" ? within_limit(limit, reach) : reach(limit);
     Stage& stage = *reached;
+    if (who == "shutdown")
+        wait_until_read(*stage.proxy, *stage.client);
     act(stage, who, phase.name);
     std::string seen = "RST";
     if (expected.seen == "goes on")
