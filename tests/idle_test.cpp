@@ -161,7 +161,7 @@ namespace {
 // read.  The next take all that is here, so that each time a part of a call is
 // sent.  The last take some in each slice, so that splice(2) need not return.
 struct SlowReaders {
-    static constexpr Limits limits{4s};
+    static constexpr Limits limits{2s};
     Stream steady[2]{{Gear::buffer, limits, 4096}, {Gear::pipe, limits, 4096}};
     Stream bursts[2]{{Gear::buffer, limits}, {Gear::pipe, limits}};
     Stream narrow[2]{{Gear::buffer, limits, 4096}, {Gear::pipe, limits, 4096}};
@@ -205,7 +205,7 @@ struct SlowReaders {
 TEST_CASE(
     "a slow but steady reader keeps both directions alive", "[idle][alone]")
 {
-    // The bursts are the rarest reads, one in 2.4 s.  A reader whose bursts
+    // The bursts are the rarest reads, one in 1.2 s.  A reader whose bursts
     // came too close to the limit was not steady, and that attempt says
     // nothing.
     bool is_steady = false;
@@ -218,9 +218,9 @@ TEST_CASE(
             if (tick % 24 == 0)
                 last_burst = Clock::now();
             readers.read(tick);
-            std::this_thread::sleep_for(100ms);
+            std::this_thread::sleep_for(50ms);
             all_alive = readers.all_alive();
-            is_steady = Clock::now() - last_burst < 3500ms;
+            is_steady = Clock::now() - last_burst < 1750ms;
         }
     }
     REQUIRE(is_steady);
