@@ -62,8 +62,8 @@ public:
         ::listen(origin_.socket().descriptor(), 0);
         try {
             for (int i = 0; i < 10; ++i)
-                waiting_.push_back(
-                    dial_test("127.0.0.1", origin_.port(), milliseconds{200}));
+                waiting_.push_back(dial_test("127.0.0.1", origin_.port(),
+                    i == 0 ? test_deadline : milliseconds{200}));
         } catch (const ConnectError&) {
             return;
         }
