@@ -46,7 +46,8 @@ void connecting(Stage& stage)
     try {
         for (;;)
             stage.others.emplace_back(
-                dial_test("127.0.0.1", stage.origin.port(), milliseconds{200})
+                dial_test("127.0.0.1", stage.origin.port(),
+                    stage.others.empty() ? test_deadline : milliseconds{200})
                     .socket);
     } catch (const ConnectError&) {
         send_head(stage, "\r\n");
