@@ -575,6 +575,14 @@ def readable(world):
     world.browser.resize(1920, 1080)
     world.until("return document.querySelector('#stage svg').getAttribute('width') > 1300")
     world.shot("large")
+    world.browser.resize(1400, 500)
+    overflow = world.browser.run("""
+        document.getElementById('stage').replaceChildren();  // so that nothing scrolls yet
+        drawnKey = '';
+        show();
+        const main = document.getElementById('main');
+        return [main.scrollHeight > main.clientHeight, main.scrollWidth - main.clientWidth];""")
+    want(overflow == [True, 0], "a drawing that scrolls down scrolls sideways: %r" % overflow)
     world.browser.resize(1280, 720)
 
 

@@ -29,7 +29,7 @@ class Browser:
                       or shutil.which("google-chrome"))
             wanted = {"binary": binary, "args": [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
+                "--no-first-run", "--disable-background-networking",
                 "--disable-component-update", "--lang=" + language,
                 "--user-data-dir=" + self.profile.name, *options],
                 "prefs": {"download.default_directory": self.profile.name,
