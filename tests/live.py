@@ -168,6 +168,9 @@ def relay(world):
     want(any("RFC 9110 §7.6.3" in part[2] for part in changes), "no reason in %r" % changes)
     world.listed("GET http://127.0.0.1:8080/a?x=1", "")  # it did not fail
     world.listed("200 · relayed")
+    world.until("""return document.querySelectorAll('#list li').length === 1
+                   && document.getElementById('state').textContent.endsWith('1 connection')""",
+                what="as many connections in the last line as in the list")
     world.shot("relay")
     world.browser.run("document.getElementById('main').scrollTop = 0")
     world.shot("relay-top")
