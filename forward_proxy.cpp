@@ -56,8 +56,8 @@ try {
     return answer_ourselves(client, *page, exchange);
 }
 
-// Reads the request of a client that is not served.  It may ask for the live
-// page, and has two seconds for it; what else it does, it gets the refusal.
+// Reads the request of a client that is not served: it has two seconds to ask
+// for the live page.  If none can be read, throws the refusal.
 std::optional<RequestHead> read_request_to_watch(Connection& client,
     const Options& options, const Failure& refusal, Exchange& exchange)
 try {
