@@ -56,13 +56,14 @@ try {
     return answer_ourselves(client, *page, exchange);
 }
 
-// Reads the request of a client that is not served: it has two seconds to ask
-// for the live page.  If none can be read, throws the refusal.
+// Reads the request of a client that is not served, which may ask for the live
+// page: it has a second to begin, and one to finish.  If no request can be
+// read, throws the refusal.
 std::optional<RequestHead> read_request_to_watch(Connection& client,
     const Options& options, const Failure& refusal, Exchange& exchange)
 try {
     return read_request(
-        client, std::min<milliseconds>(options.head_timeout, 2s), exchange);
+        client, std::min<milliseconds>(options.head_timeout, 1s), exchange);
 } catch (const std::exception&) {
     throw refusal;
 }
