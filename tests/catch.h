@@ -1,4 +1,5 @@
-// Catch2, version 2 (one header) or 3 (a library).
+// Catch2, version 2 (one header) or 3 (a library).  No header of ours here: g++
+// reads this file compiled, and make would not see that one has changed.
 #pragma once
 
 #if __has_include(<catch2/catch_all.hpp>)
