@@ -66,15 +66,20 @@ def faster_clock(times):
 
 
 def unread(sock):
-    """How many bytes the program of this machine at the other end has not read yet; None
-    if the kernel does not tell.  It tells also of a connection that is not accepted yet."""
+    """How many bytes the program of this machine at the other end has not read yet, those
+    on their way included; None if the kernel does not tell.  It tells also of a connection
+    that is not accepted yet."""
     ports = [sock.getpeername()[1], sock.getsockname()[1]]
+    sent = received = None
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open("/proc/net/" + name, encoding="ascii") as file:
             for fields in list(map(str.split, file))[1:]:
-                if [int(field.rpartition(":")[2], 16) for field in fields[1:3]] == ports:
-                    return int(fields[4].partition(":")[2], 16)
-    return None
+                ends = [int(field.rpartition(":")[2], 16) for field in fields[1:3]]
+                if ends == ports:
+                    received = int(fields[4].partition(":")[2], 16)
+                elif ends == ports[::-1]:
+                    sent = int(fields[4].partition(":")[0], 16)  # not acknowledged
+    return None if received is None else received + (sent or 0)
 
 
 def make_certificate(folder):

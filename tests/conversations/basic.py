@@ -45,7 +45,7 @@ def send_in_pieces(end, data):
     """Three, each sent when the one before it was read."""
     for piece in (data[:10], data[10:-3], data[-3:]):
         end.send(piece)
-        end.is_read()
+        end.wait_until_read()
 
 
 @behaviour("HEAD", "basic", "the response to HEAD has no body (RFC 9110 §9.3.2)")

@@ -4,7 +4,7 @@ import select
 import socket
 import time
 
-from .stage import GET, POST, Wrong, behaviour, exchange, readable, status, wait_until, want
+from .stage import GET, POST, Wrong, behaviour, exchange, ready, status, wait_until, want
 from .tunnel import tunnel
 
 LIMIT = 8 << 20
@@ -29,7 +29,7 @@ def takes_endlessly(end, line):
         except OSError:
             return False
     end.note("sends lines, %d MB" % (sent >> 20))
-    return not readable([end.sock], end.patience)
+    return not ready([end.sock], end.patience)
 
 
 @behaviour("a request head without an end", "hostile", ENDLESS)

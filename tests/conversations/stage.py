@@ -37,14 +37,14 @@ def want(condition, words, got=None):
         raise Wrong(words, got)
 
 
-def readable(socks, seconds, write=()):
+def ready(socks, seconds, write=()):
     """Those that can be read, or written, as soon as there is one; after that time, none.
     Waits ten times a tenth: a machine that stood still meanwhile costs one of these, not
     all."""
     for _ in range(10):
-        ready = select.select(socks, write, [], seconds / 10)
-        if ready[0] or ready[1]:
-            return ready[0] + ready[1]
+        to_read, to_write, _ = select.select(socks, write, [], seconds / 10)
+        if to_read or to_write:
+            return to_read + to_write
     return []
 
 
@@ -74,12 +74,12 @@ class End:
         self.note("sends", data)
         left = memoryview(data)
         try:
-            while left and readable([], self.patience, [self.sock]):
+            while left and ready([], self.patience, [self.sock]):
                 left = left[self.sock.send(left[:1 << 18]):]
         except (OSError, ValueError):  # also of a socket that is closed meanwhile
             pass  # the answer says why
 
-    def is_read(self):
+    def wait_until_read(self):
         """Waits until the program has read what was sent."""
         try:
             if unread(self.sock) is None:
@@ -90,7 +90,10 @@ class End:
 
     def more(self):
         """Reads on; False at any end."""
-        if not readable([self.sock], self.patience):
+        if self.sock.fileno() < 0:
+            self.note("reads a reset")  # it was closed here meanwhile
+            return False
+        if not ready([self.sock], self.patience):
             self.note("waits in vain")
             raise Wrong("hangs: %s got %s" % (self.the_name(), "no more than this"
                                               if self.data else "nothing"), self.data or None)
@@ -227,7 +230,7 @@ class Stage:
 
     def server(self, listener=None):
         listener = listener or self.listener
-        for _ in range(int(self.patience / 0.05)):
+        for _ in range(max(1, int(self.patience / 0.05))):
             if select.select([listener], [], [], 0.05)[0]:
                 return self.add(listener.accept()[0], "server")
             why_not = self.why_not_forwarded()
@@ -272,7 +275,7 @@ class Stage:
 
     def is_answered(self, client):
         """What is ready when the proxy has answered the client or reached the server."""
-        return readable([client.sock, self.listener], self.patience)
+        return ready([client.sock, self.listener], self.patience)
 
     def either(self, client):
         """Waits for one of the two."""
@@ -297,7 +300,8 @@ def lines(head, name):
 
 
 def wait_until(condition, seconds):
-    """Whether the condition has become true within that time."""
+    """Whether the condition has become true within that time, which leaves out how long
+    it takes to look."""
     for _ in range(int(seconds / 0.02)):
         if condition():
             return True
