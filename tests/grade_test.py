@@ -194,12 +194,14 @@ def check_misbehaviour():
 
     @check("a program that never listens, ignores SIGTERM, and has children")
     def _():
+        before = told()
         student = command(
             "import os, signal, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
             "os.fork()\n" + TELL_PID + "time.sleep(1000)")
-        status, _, err = grade(student, "--start-within", "1")
+        status, _, err = grade(student, "--start-within", "3")
         assert status == 2 and "does not listen on port" in err, err
+        assert told() > before, "it did not run"
         all_gone(os.path.dirname(student.split()[1]))
 
     @check("children that have left the session")
