@@ -11,7 +11,7 @@
 #include "harness.h"
 
 /// As the options of the proxy want a time.
-inline std::string seconds(milliseconds time)
+inline std::string in_seconds(milliseconds time)
 {
     return std::to_string(static_cast<double>(time.count()) / 1000);
 }
@@ -20,10 +20,16 @@ inline std::string seconds(milliseconds time)
 /// then, accepts it: no limit can pass before.
 inline TestSocket connect_and_send(Proxy& proxy, std::string_view bytes)
 {
-    proxy.child().signal(SIGSTOP);
+    struct StandsStill {
+        explicit StandsStill(const Child& child) : child_{child}
+        {
+            child_.signal(SIGSTOP);
+        }
+        ~StandsStill() { child_.signal(SIGCONT); }
+        const Child& child_;
+    } const until_sent{proxy.child()};
     TestSocket client = proxy.connect();
     client.send(bytes);
-    proxy.child().signal(SIGCONT);
     return client;
 }
 
@@ -32,16 +38,19 @@ inline TestSocket connect_and_send(Proxy& proxy, std::string_view bytes)
 /// was busy: the next has twice the limit.
 template <typename Reach> auto within_limit(milliseconds limit, Reach reach)
 {
-    for (; limit < test_deadline / 2; limit *= 2) {
+    for (;; limit *= 2) {
         const auto start = Clock::now();
+        const auto is_in_time = [&] { return Clock::now() - start < limit; };
+        const bool is_last = limit > test_deadline / 4;
         try {
             auto reached = reach(limit);
-            if (Clock::now() - start < limit)
+            if (is_in_time())
                 return reached;
+            if (is_last)
+                throw std::runtime_error{"not reached within any limit"};
         } catch (const std::exception&) {
-            if (Clock::now() - start < limit)
+            if (is_last || is_in_time())
                 throw;
         }
     }
-    throw std::runtime_error{"not reached within any limit"};
 }

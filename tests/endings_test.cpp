@@ -157,7 +157,7 @@ void act(Stage& stage, const std::string& who, const std::string& phase)
 std::unique_ptr<Proxy> start_proxy(
     const std::string& who, const std::string& phase, milliseconds limit)
 {
-    const std::string time = seconds(limit);
+    const std::string time = in_seconds(limit);
     Options options;
     std::vector<std::string> wrapper;
     if (who == "timeout" && phase == "in the response head")
@@ -224,15 +224,20 @@ void wait_until_read(const Proxy& proxy, const TestSocket& client)
             std::stoi(address.substr(address.rfind(':') + 1)));
         return std::string{text.data()};
     };
-    const std::string ends
-        = in_table(proxy.authority()) + in_table(client.address());
-    REQUIRE(
-        becomes_true([&] {  // "ENDS 01 00000000:00000000", sent and received
-            const std::string table = read_file("/proc/net/tcp");
-            const std::size_t at = table.find(ends);
-            return at != std::string::npos
-                && table.substr(at + ends.size() + 12, 8) == "00000000";
-        }));
+    const std::string sender = in_table(client.address());
+    const std::string receiver = in_table(proxy.authority());
+    // "LOCAL REMOTE 01 00000000:00000000": not acknowledged, and not read.
+    const auto has = [](const std::string& ends, const char* queues) {
+        const std::string table = read_file("/proc/net/tcp");
+        const std::size_t at = table.find(ends);
+        return at != std::string::npos
+            && table.substr(at + ends.size() + 3, 17).find(queues)
+            != std::string::npos;
+    };
+    REQUIRE(becomes_true([&] {
+        return has(sender + receiver, "00000000:")
+            && has(receiver + sender, ":00000000");
+    }));
 }
 
 // A cell: "`408` words of the log".

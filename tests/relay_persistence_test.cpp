@@ -101,12 +101,12 @@ TEST_CASE("a CRLF after a body is skipped", "[relay]")
 {
     SECTION("the client is idle after it, and gets no 408")
     {
-        const auto exchange
-            = within_limit(milliseconds{100}, [](milliseconds limit) {
-                  return std::make_unique<CrlfAfterBody>(
-                      std::vector<std::string>{"--head-timeout", seconds(limit),
-                          "--idle-timeout", seconds(3 * limit)});
-              });
+        const auto exchange = within_limit(
+            milliseconds{100}, [](milliseconds limit) {
+                return std::make_unique<CrlfAfterBody>(std::vector<std::string>{
+                    "--head-timeout", in_seconds(limit), "--idle-timeout",
+                    in_seconds(3 * limit)});
+            });
         CHECK(exchange->relay.client.is_at_end());
     }
     SECTION("a request may follow")

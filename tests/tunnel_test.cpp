@@ -122,7 +122,7 @@ TEST_CASE("after one side has finished, silence ends the tunnel",
 {
     struct HalfClosed {
         explicit HalfClosed(milliseconds limit)
-            : proxy{{"--idle-timeout", seconds(limit)}}
+            : proxy{{"--idle-timeout", in_seconds(limit)}}
         {
             tunnel.client.finish_sending();
             server_is_at_end = tunnel.server.is_at_end();
@@ -178,7 +178,7 @@ namespace {
 // this test has paused for as long as the limit: that ends a tunnel rightly.
 bool traffic_keeps_open(milliseconds limit)
 {
-    Proxy proxy{{"--idle-timeout", seconds(limit)}};
+    Proxy proxy{{"--idle-timeout", in_seconds(limit)}};
     auto last = Clock::now();  // no byte has moved later
     const auto has_paused = [&] { return Clock::now() - last >= limit; };
     try {
