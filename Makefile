@@ -204,7 +204,7 @@ $(WITH_CATCH): private PCH = -include $(OUT)/catch.h
 $(OUT)/catch.h.gch: tests/catch.h
 	@mkdir -p $(@D)
 	@echo '#include "$<"' >$(@:.gch=)
-	$(CXX) $(FLAGS) -O0 -x c++-header $(@:.gch=) -o $@
+	$(CXX) $(filter-out -Wl%,$(FLAGS)) -O0 -x c++-header $(@:.gch=) -o $@
 endif
 
 # ARGS="--dry-run -Werror" changes nothing, and fails where it would.
