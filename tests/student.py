@@ -244,8 +244,8 @@ class Student:
         return "exit status %d" % code
 
     def ends_or_rests(self, least, most):
-        """How it ended, empty if it runs on: looks after `least` seconds, but goes on for
-        up to `most` as long as it does something, such as to end or to say why."""
+        """How it ended; empty if it still runs.  Waits `least` seconds, and up to `most`
+        while it is busy: it may be about to end, or to print why."""
         deadline = time.monotonic() + most
         ended, looks = self.how_it_ended(least), 0
         while not ended and looks < 3 and time.monotonic() < deadline:

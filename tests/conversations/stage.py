@@ -39,8 +39,7 @@ def want(condition, words, got=None):
 
 def ready(socks, seconds, write=()):
     """Those that can be read, or written, as soon as there is one; after that time, none.
-    Waits ten times a tenth: a machine that stood still meanwhile costs one of these, not
-    all."""
+    Ten waits of a tenth each: only one of them runs out while the machine stands still."""
     for _ in range(10):
         to_read, to_write, _ = select.select(socks, write, [], seconds / 10)
         if to_read or to_write:
@@ -300,8 +299,8 @@ def lines(head, name):
 
 
 def wait_until(condition, seconds):
-    """Whether the condition has become true within that time, which leaves out how long
-    it takes to look."""
+    """Whether the condition has become true within that time.  The time to look is not
+    counted."""
     for _ in range(int(seconds / 0.02)):
         if condition():
             return True
